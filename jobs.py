@@ -1,0 +1,76 @@
+"""The ledger: a job's row is committed before its call to OpenAI and settled after it."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import update
+
+import models
+from database import SessionLocal
+from openai_client import Generation, GenerationError, JobType
+
+
+class JobFailed(Exception):
+    """A generation came to nothing; `str()` says why, for people."""
+
+    def __init__(self, job_type: JobType, reason: GenerationError) -> None:
+        super().__init__(f"Failed to generate {job_type}: {reason}")
+
+
+async def run(
+    job_type: JobType, model: str, prompt: str, call: Callable[[], Awaitable[Generation]]
+) -> Generation:
+    """Make the call between two short transactions: no connection waits for OpenAI.
+
+    Raises JobFailed once the failure is on the row.
+    """
+    job_id = await run_in_threadpool(_open, job_type, model, prompt)
+    try:
+        generation = await call()
+    except GenerationError as error:
+        await run_in_threadpool(_settle, job_id, error)
+        raise JobFailed(job_type, error) from error
+    except Exception as error:
+        reason = GenerationError(f"unexpected {type(error).__name__}")
+        await run_in_threadpool(_settle, job_id, reason)
+        raise
+    content = models.GeneratedContent(
+        content_type=job_type, prompt=prompt, result=generation.result, model=model
+    )
+    await run_in_threadpool(_settle, job_id, generation, content)
+    return generation
+
+
+def _open(job_type: JobType, model: str, prompt: str) -> int:
+    with SessionLocal.begin() as session:
+        job = models.GenJob(
+            job_type=job_type, model=model, prompt=prompt, status="pending", estimated_cost=None
+        )
+        session.add(job)
+        session.flush()
+        return job.id
+
+
+def _settle(
+    job_id: int,
+    outcome: Generation | GenerationError,
+    content: models.GeneratedContent | None = None,
+) -> None:
+    """The job's end and its content in one transaction: both are there, or neither is."""
+    usage = outcome.usage
+    with SessionLocal.begin() as session:
+        session.execute(
+            update(models.GenJob)
+            .where(models.GenJob.id == job_id)
+            .values(
+                prompt_tokens=usage and usage.prompt_tokens,
+                completion_tokens=usage and usage.completion_tokens,
+                total_tokens=usage and usage.total_tokens,
+                estimated_cost=None if outcome.cost_usd is None else float(outcome.cost_usd),
+                status="completed" if content else "failed",
+                error_message=None if content else str(outcome),
+                completed_at=models.utc_now(),
+            )
+        )
+        if content:
+            session.add(content)

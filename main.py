@@ -1,0 +1,334 @@
+"""The Artify Content Backend: the app, its errors, and every route in the order of the README."""
+
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from sqlalchemy import exc, select, text
+from sqlalchemy.orm import Session
+
+import database
+import jobs
+import models
+import openai_client
+import reports
+import schemas
+from settings import settings, stop
+
+VERSION = "2.0.0"
+MAX_BODY_BYTES = 1_000_000
+RETRY_AFTER_SECONDS = 5
+
+log = logging.getLogger("uvicorn.error")
+
+
+class OpenAINotConfigured(Exception):
+    """There is no OPENAI_API_KEY, so nothing can be generated."""
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Bring the tables up to date; keep one OpenAI client per process."""
+    await run_in_threadpool(database.start)
+    app.state.openai = None
+    if settings.openai_api_key is None:
+        print("WARNING: OPENAI_API_KEY not set", flush=True)
+        yield
+        return
+    app.state.openai = openai_client.OpenAIClient(settings.openai_api_key, settings)
+    yield
+    await app.state.openai.close()
+
+
+app = FastAPIOffline(
+    title="Artify Content Backend",
+    version=VERSION,
+    description=(
+        "Generates marketing copy and images with OpenAI for target segments, keeps everything it "
+        "made, counts every cent it spent, and shows how campaigns did."
+    ),
+    lifespan=lifespan,
+    max_body_size=MAX_BODY_BYTES,
+    generate_unique_id_function=lambda route: route.name,
+)
+
+
+# Errors: what a client reads when something goes wrong.
+
+
+def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route, for its page in /docs."""
+    return {
+        status: {
+            "model": schemas.InvalidRequest if status == 422 else schemas.Error,
+            "description": description,
+            "content": {"application/json": {"example": {"detail": detail}}},
+        }
+        for status, (description, detail) in ERRORS.items()
+        if status in statuses
+    }
+
+
+ERRORS: dict[int, tuple[str, Any]] = {
+    404: ("There is no such segment.", "Segment not found"),
+    413: ("The request is too large.", f"The request body is larger than {MAX_BODY_BYTES} bytes."),
+    422: (
+        "The request is not valid; nothing was stored or spent.",
+        [{"loc": ["body", "prompt"], "msg": "Text must not be blank", "type": "blank"}],
+    ),
+    500: (
+        "Nothing came of the generation; the job is kept as failed.",
+        "Failed to generate text: OpenAI rejected the API key (401). Check OPENAI_API_KEY.",
+    ),
+    503: (
+        "OpenAI is not configured, or the database is out of reach.",
+        "OpenAI API key not configured. Please set OPENAI_API_KEY.",
+    ),
+}
+DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
+
+
+def _answer(status: int, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+@app.exception_handler(RequestValidationError)
+async def answer_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    """422 without the rejected input: it may hold what JSON cannot carry."""
+    details = []
+    for invalid in error.errors():
+        place = [
+            part.encode(errors="replace").decode() if isinstance(part, str) else part
+            for part in invalid["loc"]
+        ]
+        reason = invalid["msg"]
+        if place == ["body"] and "json" not in request.headers.get("content-type", ""):
+            reason = "Send a JSON object with the header Content-Type: application/json"
+        details.append({"loc": place, "msg": reason, "type": invalid["type"]})
+    return _answer(422, details)
+
+
+@app.exception_handler(400)
+async def answer_unreadable_body(request: Request, error: HTTPException) -> JSONResponse:
+    """FastAPI's 400 for JSON that Python cannot read: no UTF-8, too deep, too big a number."""
+    return _answer(422, [{"loc": ["body"], "msg": "JSON cannot be read", "type": "json_invalid"}])
+
+
+@app.exception_handler(413)
+async def answer_too_large(request: Request, error: HTTPException) -> JSONResponse:
+    return _answer(413, ERRORS[413][1])
+
+
+@app.exception_handler(OpenAINotConfigured)
+async def answer_not_configured(request: Request, error: OpenAINotConfigured) -> JSONResponse:
+    return _answer(503, ERRORS[503][1])
+
+
+@app.exception_handler(jobs.JobFailed)
+async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResponse:
+    log.warning(str(error))
+    return _answer(500, str(error))
+
+
+@app.exception_handler(exc.DBAPIError)
+@app.exception_handler(exc.TimeoutError)
+async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> JSONResponse:
+    """503 while the database, or a free connection to it, is out of reach."""
+    if isinstance(error, exc.DBAPIError) and not (
+        isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
+    ):
+        raise error
+    log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
+    return _answer(503, DATABASE_LOST, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+# Routes
+
+Database = Annotated[Session, Depends(database.get_db, scope="function")]
+SegmentId = Annotated[schemas.Id, Path(examples=[1])]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def _configured(request: Request) -> openai_client.OpenAIClient:
+    client: openai_client.OpenAIClient | None = request.app.state.openai
+    if client is None:
+        raise OpenAINotConfigured
+    return client
+
+
+def _find_segment(segment_id: int) -> models.Segment:
+    with database.SessionLocal() as session:
+        segment = session.get(models.Segment, segment_id)
+    if segment is None:
+        raise HTTPException(404, "Segment not found")
+    return segment
+
+
+@app.post("/generate/text", tags=["generate"], responses=_documented(404, 413, 422, 500, 503))
+async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas.TextAnswer:
+    """Generate marketing copy, for a segment if one is named, in the language of the prompt."""
+    segment = None
+    if asked.segment_id is not None:
+        segment = await run_in_threadpool(_find_segment, asked.segment_id)
+    openai = _configured(request)
+    messages = openai_client.text_messages(
+        asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
+    )
+    made = await jobs.run(
+        "text",
+        openai_client.TEXT_MODEL,
+        asked.prompt,
+        lambda: openai.generate_text(messages, asked.max_tokens),
+    )
+    return schemas.TextAnswer(
+        text=made.result,
+        usage=schemas.Usage.model_validate(made.usage) if made.usage else None,
+        cost=made.cost_usd,
+        model=openai_client.TEXT_MODEL,
+    )
+
+
+@app.post("/generate/image", tags=["generate"], responses=_documented(413, 422, 500, 503))
+async def generate_image(request: Request, asked: schemas.ImageRequest) -> schemas.ImageAnswer:
+    """Generate one image."""
+    openai = _configured(request)
+    made = await jobs.run(
+        "image",
+        openai_client.IMAGE_MODEL,
+        asked.prompt,
+        lambda: openai.generate_image(asked.prompt, asked.size, asked.quality),
+    )
+    return schemas.ImageAnswer(
+        image_url=made.result,
+        revised_prompt=made.revised_prompt,
+        cost=made.cost_usd,
+        model=openai_client.IMAGE_MODEL,
+        size=asked.size,
+    )
+
+
+@app.get("/segments", tags=["segments"], responses=_documented(503))
+def list_segments(db: Database) -> schemas.SegmentList:
+    """All segments, oldest first."""
+    segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
+    return schemas.SegmentList(segments=[schemas.Segment.model_validate(row) for row in segments])
+
+
+@app.post("/segments", tags=["segments"], responses=_documented(413, 422, 503))
+def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
+    """Create a segment; `criteria` is any JSON object."""
+    now = models.utc_now()
+    segment = models.Segment(
+        name=asked.name,
+        description=asked.description,
+        criteria=asked.criteria and json.dumps(asked.criteria, ensure_ascii=False),
+        created_at=now,
+        updated_at=now,
+    )
+    db.add(segment)
+    db.commit()
+    return schemas.Segment.model_validate(segment)
+
+
+@app.delete("/segments/{segment_id}", tags=["segments"], responses=_documented(404, 422, 503))
+def delete_segment(db: Database, segment_id: SegmentId) -> schemas.Message:
+    """Delete a segment. What was generated for it stays."""
+    segment = db.get(models.Segment, segment_id)
+    if segment is None:
+        raise HTTPException(404, "Segment not found")
+    db.delete(segment)
+    db.commit()
+    return schemas.Message(message="Segment deleted successfully")
+
+
+@app.get("/analytics/overview", tags=["analytics"], responses=_documented(422, 503))
+def get_analytics_overview(db: Database, project_id: schemas.Id | None = None) -> schemas.Overview:
+    """How campaigns did, over all projects or one."""
+    return schemas.Overview(**reports.overview(db, project_id))
+
+
+@app.get("/content/history", tags=["content"], responses=_documented(422, 503))
+def list_content_history(
+    db: Database, limit: Limit = 50, content_type: openai_client.JobType | None = None
+) -> schemas.ContentHistory:
+    """What was generated, newest first."""
+    rows, total = reports.newest(db, models.GeneratedContent, {"content_type": content_type}, limit)
+    history = [schemas.Content.model_validate(row) for row in rows]
+    return schemas.ContentHistory(history=history, total=total)
+
+
+@app.get("/costs/summary", tags=["costs"], responses=_documented(422, 503))
+def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schemas.CostsSummary:
+    """What generation cost, over all users or one."""
+    return schemas.CostsSummary(**reports.costs_summary(db, user_id))
+
+
+@app.get(
+    "/costs/history",
+    tags=["costs"],
+    responses=_documented(422, 503),
+    response_model_exclude_none=True,
+)
+def list_costs_history(
+    db: Database,
+    limit: Limit = 50,
+    user_id: schemas.Id | None = None,
+    job_type: openai_client.JobType | None = None,
+) -> schemas.CostsHistory:
+    """Every call to OpenAI and its cost, newest first."""
+    rows, total = reports.newest(
+        db, models.GenJob, {"user_id": user_id, "job_type": job_type}, limit
+    )
+    history = [schemas.Job.model_validate(row) for row in rows]
+    return schemas.CostsHistory(history=history, total=total)
+
+
+@app.get("/", tags=["service"])
+def get_service_status(db: Database) -> schemas.ServiceStatus:
+    """What this service is, and whether it can do its work."""
+    try:
+        db.execute(text("SELECT 1"))
+        connected = True
+    except exc.SQLAlchemyError:
+        connected = False
+    return schemas.ServiceStatus(
+        service=app.title,
+        version=VERSION,
+        status="healthy" if connected else "degraded",
+        openai_configured=settings.openai_api_key is not None,
+        database="connected" if connected else "disconnected",
+    )
+
+
+@app.get("/health", tags=["service"])
+async def check_health() -> schemas.Health:
+    """Whether this process answers; asks nothing of the database."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return schemas.Health(status="healthy", timestamp=now)
+
+
+def run() -> None:
+    """Serve on HOST and PORT until stopped."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        stop(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "Stop what uses that port, or set another PORT."
+        )
+    uvicorn.run(app, host=settings.host, port=settings.port)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,22 @@
+"""Runs the migrations on the connection that `database.bring_up` has locked, or, for the
+`alembic` command line, on one of its own."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+import database
+import models
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=models.Base.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    with database.engine.begin() as connection:
+        migrate(connection)

@@ -1,0 +1,78 @@
+"""The tables. Timestamps are UTC without a zone; money is US dollars."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+def utc_now() -> datetime:
+    """This moment in UTC, without a zone, as every table stores it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Segment(Base):
+    """A group of customers that copy is written for; `criteria` is a JSON object as text."""
+
+    __tablename__ = "segments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str | None] = mapped_column(Text)
+    criteria: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+
+
+class GeneratedContent(Base):
+    """What was made: `content_type` is "text" or "image"; an image's `result` is its URL."""
+
+    __tablename__ = "generated_content"
+    __table_args__ = (Index("ix_generated_content_created_at_id", "created_at", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    content_type: Mapped[str] = mapped_column(String(50))
+    prompt: Mapped[str] = mapped_column(Text)
+    result: Mapped[str] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+
+
+class GenJob(Base):
+    """One call to OpenAI and what it cost; an unknown cost is NULL, never 0.
+
+    `status` is "pending" while the call runs, then "completed" or "failed".
+    """
+
+    __tablename__ = "gen_jobs"
+    __table_args__ = (Index("ix_gen_jobs_created_at_id", "created_at", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int | None]
+    job_type: Mapped[str] = mapped_column(String(50))
+    model: Mapped[str] = mapped_column(String(100))
+    prompt: Mapped[str] = mapped_column(Text)
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    total_tokens: Mapped[int | None]
+    estimated_cost: Mapped[float | None]
+    status: Mapped[str | None] = mapped_column(String(50))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    completed_at: Mapped[datetime | None]
+
+
+class Metric(Base):
+    """One reported figure of a campaign, such as 120 clicks."""
+
+    __tablename__ = "metrics"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int | None] = mapped_column(index=True)
+    metric_name: Mapped[str] = mapped_column(String(255))
+    metric_value: Mapped[float]
+    timestamp: Mapped[datetime | None] = mapped_column(default=utc_now)

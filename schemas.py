@@ -1,0 +1,394 @@
+"""What the API accepts and returns; the examples are what Swagger UI shows and sends."""
+
+import json
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
+
+import openai_client
+
+MAX_TEXT_PROMPT = 32_000
+MAX_IMAGE_PROMPT = 4_000  # dall-e-3 takes no more: OpenAI's images API reference, 2026-11-22
+MAX_CRITERIA_DEPTH = 20
+MAX_CRITERIA_LENGTH = 20_000
+
+
+def _storable(text: str) -> str:
+    """Refuse what PostgreSQL cannot store or UTF-8 cannot carry."""
+    if "\x00" in text:
+        raise PydanticCustomError("nul_character", "Text must not contain a NUL character (U+0000)")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError(
+            "lone_surrogate", "Text must be valid Unicode, without lone surrogates"
+        ) from None
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Text must not be blank")
+    return text
+
+
+def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is no JSON (NaN, Infinity), cannot be stored, is too deep or too long."""
+    inside: list[tuple[Any, int]] = [(criteria, 1)]
+    while inside:
+        value, depth = inside.pop()
+        if depth > MAX_CRITERIA_DEPTH:
+            raise PydanticCustomError(
+                "too_deep", f"Criteria must not nest deeper than {MAX_CRITERIA_DEPTH} levels"
+            )
+        if isinstance(value, str):
+            _storable(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise PydanticCustomError("not_finite", "Criteria must not contain NaN or Infinity")
+        elif isinstance(value, dict):
+            inside += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            inside += [(part, depth + 1) for part in value]
+    if len(json.dumps(criteria, ensure_ascii=False)) > MAX_CRITERIA_LENGTH:
+        raise PydanticCustomError(
+            "too_long", f"Criteria must not be longer than {MAX_CRITERIA_LENGTH} characters as JSON"
+        )
+    return criteria
+
+
+def _whole_second(moment: datetime) -> str:
+    """UTC to the whole second; a moment with a zone comes from tables made without Alembic."""
+    if moment.tzinfo:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return moment.replace(microsecond=0).isoformat()
+
+
+def _count(value: float) -> int | float:
+    return int(value) if value.is_integer() else value
+
+
+Text = Annotated[
+    str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+]
+FilledText = Annotated[
+    str,
+    AfterValidator(_storable),
+    AfterValidator(_not_blank),
+    Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
+]
+Keyword = Annotated[FilledText, Field(max_length=100)]
+Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
+Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+Timestamp = Annotated[
+    datetime, PlainSerializer(_whole_second), Field(examples=["2026-11-23T15:30:00"])
+]
+Count = Annotated[float, PlainSerializer(_count)]
+Dollars = Annotated[Decimal, PlainSerializer(float)]
+
+
+class Request(BaseModel):
+    """What a client sends: "100" is no number and true is no id."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class TextRequest(Request):
+    prompt: Annotated[FilledText, Field(max_length=MAX_TEXT_PROMPT)]
+    segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
+    tone: Annotated[
+        Text | None, Field(max_length=100, description="전문적, 친근한, 유머러스, …")
+    ] = None
+    keywords: Annotated[list[Keyword] | None, Field(max_length=50)] = None
+    max_tokens: Annotated[int, Field(ge=1, le=16_384)] = 150
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
+                    "tone": "친근한",
+                    "keywords": ["커피", "아침", "신선함"],
+                    "max_tokens": 100,
+                }
+            ]
+        }
+    )
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class TextAnswer(BaseModel):
+    """`usage` and `cost` (US dollars) are null where OpenAI did not report the tokens."""
+
+    success: bool = True
+    text: str
+    usage: Usage | None
+    cost: Dollars | None
+    model: str
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "success": True,
+                    "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
+                    "usage": {"prompt_tokens": 45, "completion_tokens": 32, "total_tokens": 77},
+                    "cost": 0.0000705,
+                    "model": "gpt-3.5-turbo",
+                }
+            ]
+        }
+    )
+
+
+class ImageRequest(Request):
+    prompt: Annotated[FilledText, Field(max_length=MAX_IMAGE_PROMPT)]
+    size: openai_client.Size = "1024x1024"
+    quality: openai_client.Quality = "standard"
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "따뜻한 아침 햇살이 드는 아늑한 커피숍, 수채화",
+                    "size": "1024x1024",
+                    "quality": "standard",
+                }
+            ]
+        }
+    )
+
+
+class ImageAnswer(BaseModel):
+    """`cost` is in US dollars."""
+
+    success: bool = True
+    image_url: str
+    revised_prompt: str | None
+    cost: Dollars | None
+    model: str
+    size: str
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "success": True,
+                    "image_url": "https://images.example.com/coffee-shop.png",
+                    "revised_prompt": "A cozy coffee shop in warm morning light, watercolor",
+                    "cost": 0.04,
+                    "model": "dall-e-3",
+                    "size": "1024x1024",
+                }
+            ]
+        }
+    )
+
+
+class SegmentRequest(Request):
+    name: Annotated[FilledText, Field(max_length=255)]
+    description: Annotated[Text | None, Field(max_length=10_000)] = None
+    criteria: Annotated[
+        Criteria | None,
+        Field(description=f"Any JSON object, at most {MAX_CRITERIA_DEPTH} levels deep."),
+    ] = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "밀레니얼 부모",
+                    "description": "어린 자녀를 둔 30대 부모",
+                    "criteria": {"age_range": "30-40", "has_children": True},
+                }
+            ]
+        }
+    )
+
+
+class Segment(BaseModel):
+    """`criteria` is a JSON object as a string."""
+
+    id: int
+    name: str
+    description: str | None
+    criteria: str | None
+    created_at: Timestamp | None
+    updated_at: Timestamp | None
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 1,
+                    "name": "2030 여성",
+                    "description": "20-30대 여성 고객층",
+                    "criteria": '{"age_range": "20-30", "gender": "female"}',
+                    "created_at": "2026-11-23T10:00:00",
+                    "updated_at": "2026-11-23T10:00:00",
+                }
+            ]
+        },
+    )
+
+
+class SegmentList(BaseModel):
+    segments: list[Segment]
+
+
+class Message(BaseModel):
+    message: str = Field(examples=["Segment deleted successfully"])
+
+
+class Overview(BaseModel):
+    """Sums of the metrics; `avg_ctr` (clicks / impressions) and `avg_conversion_rate`
+    (conversions / clicks) are in percent, 0.0 where the divisor is 0."""
+
+    total_campaigns: int = Field(examples=[25])
+    total_impressions: Count = Field(examples=[150000])
+    total_clicks: Count = Field(examples=[7500])
+    total_conversions: Count = Field(examples=[450])
+    avg_ctr: float = Field(examples=[5.0])
+    avg_conversion_rate: float = Field(examples=[6.0])
+
+
+class Content(BaseModel):
+    """One thing generated; for an image, `result` is its URL."""
+
+    id: int
+    content_type: str
+    prompt: str
+    result: str
+    model: str | None
+    created_at: Timestamp | None
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 15,
+                    "content_type": "text",
+                    "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
+                    "result": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
+                    "model": "gpt-3.5-turbo",
+                    "created_at": "2026-11-23T15:30:00",
+                }
+            ]
+        },
+    )
+
+
+class ContentHistory(BaseModel):
+    """`total` counts all that matches, also beyond `limit`."""
+
+    history: list[Content]
+    total: int = Field(examples=[1])
+
+
+class Period(BaseModel):
+    start: Timestamp | None
+    end: Timestamp | None
+
+
+class CostsSummary(BaseModel):
+    """Costs are in US dollars; `period` runs from the first counted job to the last."""
+
+    total_cost: Dollars = Field(examples=[12.45])
+    total_jobs: int = Field(examples=[342])
+    text_jobs: int = Field(examples=[280])
+    image_jobs: int = Field(examples=[62])
+    text_cost: Dollars = Field(examples=[8.23])
+    image_cost: Dollars = Field(examples=[4.22])
+    cost_by_model: dict[str, Dollars] = Field(examples=[{"gpt-3.5-turbo": 8.23, "dall-e-3": 4.22}])
+    period: Period
+
+
+class Job(BaseModel):
+    """One call to OpenAI; a field without a value is left out. `estimated_cost` is in US dollars
+    and absent where the cost is unknown; `status` is pending, completed or failed."""
+
+    id: int
+    user_id: int | None = None
+    job_type: str
+    model: str
+    prompt: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    estimated_cost: Dollars | None = None
+    status: str | None = None
+    error_message: str | None = None
+    created_at: Timestamp | None = None
+    completed_at: Timestamp | None = None
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 342,
+                    "user_id": 1,
+                    "job_type": "text",
+                    "model": "gpt-3.5-turbo",
+                    "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
+                    "prompt_tokens": 45,
+                    "completion_tokens": 32,
+                    "total_tokens": 77,
+                    "estimated_cost": 0.0000705,
+                    "status": "completed",
+                    "created_at": "2026-11-23T15:30:00",
+                    "completed_at": "2026-11-23T15:30:02",
+                }
+            ]
+        },
+    )
+
+
+class CostsHistory(BaseModel):
+    """`total` counts all that matches, also beyond `limit`."""
+
+    history: list[Job]
+    total: int = Field(examples=[1])
+
+
+class ServiceStatus(BaseModel):
+    """`status` is "degraded" and `database` "disconnected" while the database is out of reach."""
+
+    service: str = Field(examples=["Artify Content Backend"])
+    version: str = Field(examples=["2.0.0"])
+    status: str = Field(examples=["healthy"])
+    openai_configured: bool = Field(examples=[True])
+    database: str = Field(examples=["connected"])
+
+
+class Health(BaseModel):
+    status: str = Field(examples=["healthy"])
+    timestamp: str = Field(examples=["2026-11-23T16:00:00.000Z"])
+
+
+class Error(BaseModel):
+    detail: str
+
+
+class InvalidField(BaseModel):
+    """Where the request is wrong, and why."""
+
+    loc: list[str | int] = Field(examples=[["body", "prompt"]])
+    msg: str = Field(examples=["Text must not be blank"])
+    type: str = Field(examples=["blank"])
+
+
+class InvalidRequest(BaseModel):
+    detail: list[InvalidField]

