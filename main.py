@@ -16,6 +16,8 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import exc, select, text
 from sqlalchemy.orm import Session
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import database
 import jobs
@@ -58,9 +60,23 @@ app = FastAPIOffline(
         "made, counts every cent it spent, and shows how campaigns did."
     ),
     lifespan=lifespan,
-    max_body_size=MAX_BODY_BYTES,
     generate_unique_id_function=lambda route: route.name,
 )
+
+
+class AnnouncedBodyLimit:
+    """413 in our own words for a body that says it is too large; FastAPI's answer is bare text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        announced = Headers(scope=scope).get("content-length", "0") if "headers" in scope else "0"
+        answer = _answer(413, ERRORS[413][1]) if int(announced) > MAX_BODY_BYTES else self.app
+        await answer(scope, receive, send)
+
+
+app.add_middleware(AnnouncedBodyLimit)
 
 
 # Errors: what a client reads when something goes wrong.
@@ -112,8 +128,8 @@ async def answer_invalid_request(request: Request, error: RequestValidationError
             for part in invalid["loc"]
         ]
         reason = invalid["msg"]
-        if place == ["body"] and "json" not in request.headers.get("content-type", ""):
-            reason = "Send a JSON object with the header Content-Type: application/json"
+        if invalid["type"] == "model_attributes_type":
+            reason = "Send a JSON object, with the header Content-Type: application/json"
         details.append({"loc": place, "msg": reason, "type": invalid["type"]})
     return _answer(422, details)
 
@@ -174,7 +190,12 @@ def _find_segment(segment_id: int) -> models.Segment:
     return segment
 
 
-@app.post("/generate/text", tags=["generate"], responses=_documented(404, 413, 422, 500, 503))
+@app.post(
+    "/generate/text",
+    tags=["generate"],
+    max_body_size=MAX_BODY_BYTES,
+    responses=_documented(404, 413, 422, 500, 503),
+)
 async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas.TextAnswer:
     """Generate marketing copy, for a segment if one is named, in the language of the prompt."""
     segment = None
@@ -198,7 +219,12 @@ async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas
     )
 
 
-@app.post("/generate/image", tags=["generate"], responses=_documented(413, 422, 500, 503))
+@app.post(
+    "/generate/image",
+    tags=["generate"],
+    max_body_size=MAX_BODY_BYTES,
+    responses=_documented(413, 422, 500, 503),
+)
 async def generate_image(request: Request, asked: schemas.ImageRequest) -> schemas.ImageAnswer:
     """Generate one image."""
     openai = _configured(request)
@@ -224,14 +250,20 @@ def list_segments(db: Database) -> schemas.SegmentList:
     return schemas.SegmentList(segments=[schemas.Segment.model_validate(row) for row in segments])
 
 
-@app.post("/segments", tags=["segments"], responses=_documented(413, 422, 503))
+@app.post(
+    "/segments",
+    tags=["segments"],
+    max_body_size=MAX_BODY_BYTES,
+    responses=_documented(413, 422, 503),
+)
 def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
     """Create a segment; `criteria` is any JSON object."""
     now = models.utc_now()
+    criteria = None if asked.criteria is None else json.dumps(asked.criteria, ensure_ascii=False)
     segment = models.Segment(
         name=asked.name,
         description=asked.description,
-        criteria=asked.criteria and json.dumps(asked.criteria, ensure_ascii=False),
+        criteria=criteria,
         created_at=now,
         updated_at=now,
     )

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 import openai_client
@@ -30,10 +31,10 @@ def _storable(text: str) -> str:
     return text
 
 
-def _not_blank(text: str) -> str:
+def _filled(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("blank", "Text must not be blank")
-    return text
+    return _storable(text)
 
 
 def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
     inside: list[tuple[Any, int]] = [(criteria, 1)]
     while inside:
         value, depth = inside.pop()
-        if depth > MAX_CRITERIA_DEPTH:
+        if isinstance(value, dict | list) and depth > MAX_CRITERIA_DEPTH:
             raise PydanticCustomError(
                 "too_deep", f"Criteria must not nest deeper than {MAX_CRITERIA_DEPTH} levels"
             )
@@ -71,17 +72,13 @@ def _count(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-Text = Annotated[
-    str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
-]
-FilledText = Annotated[
-    str,
-    AfterValidator(_storable),
-    AfterValidator(_not_blank),
-    Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
-]
-Keyword = Annotated[FilledText, Field(max_length=100)]
+# The same two checks for readers of /openapi.json.
+STORABLE: JsonDict = {"pattern": r"^[^\u0000]*$"}
+FILLED: JsonDict = {"minLength": 1, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+
 Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
+Tone = Annotated[str, Field(max_length=100, json_schema_extra=STORABLE), AfterValidator(_storable)]
+Keyword = Annotated[str, Field(max_length=100, json_schema_extra=FILLED), AfterValidator(_filled)]
 Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Timestamp = Annotated[
     datetime, PlainSerializer(_whole_second), Field(examples=["2026-11-23T15:30:00"])
@@ -97,11 +94,11 @@ class Request(BaseModel):
 
 
 class TextRequest(Request):
-    prompt: Annotated[FilledText, Field(max_length=MAX_TEXT_PROMPT)]
+    prompt: Annotated[
+        str, Field(max_length=MAX_TEXT_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
+    ]
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
-    tone: Annotated[
-        Text | None, Field(max_length=100, description="전문적, 친근한, 유머러스, …")
-    ] = None
+    tone: Tone | None = Field(None, description="전문적, 친근한, 유머러스, …")
     keywords: Annotated[list[Keyword] | None, Field(max_length=50)] = None
     max_tokens: Annotated[int, Field(ge=1, le=16_384)] = 150
 
@@ -152,7 +149,9 @@ class TextAnswer(BaseModel):
 
 
 class ImageRequest(Request):
-    prompt: Annotated[FilledText, Field(max_length=MAX_IMAGE_PROMPT)]
+    prompt: Annotated[
+        str, Field(max_length=MAX_IMAGE_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
+    ]
     size: openai_client.Size = "1024x1024"
     quality: openai_client.Quality = "standard"
 
@@ -196,8 +195,13 @@ class ImageAnswer(BaseModel):
 
 
 class SegmentRequest(Request):
-    name: Annotated[FilledText, Field(max_length=255)]
-    description: Annotated[Text | None, Field(max_length=10_000)] = None
+    name: Annotated[str, Field(max_length=255, json_schema_extra=FILLED), AfterValidator(_filled)]
+    description: (
+        Annotated[
+            str, Field(max_length=10_000, json_schema_extra=STORABLE), AfterValidator(_storable)
+        ]
+        | None
+    ) = None
     criteria: Annotated[
         Criteria | None,
         Field(description=f"Any JSON object, at most {MAX_CRITERIA_DEPTH} levels deep."),

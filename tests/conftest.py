@@ -111,7 +111,7 @@ class Service:
         self.log = log
 
     def get(self, path: str, **parameters: Any) -> httpx.Response:
-        return self.client.get(path, params=parameters)
+        return self.client.get(path, params=parameters or None)
 
     def post(self, path: str, body: Any) -> httpx.Response:
         return self.client.post(path, json=body)

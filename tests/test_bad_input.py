@@ -1,0 +1,162 @@
+"""What is refused: 422 with a reason, the same on both databases, nothing stored or spent."""
+
+import json
+from typing import Any
+
+import pytest
+
+import models
+from tests.conftest import Service, StandIn
+
+TEXT, IMAGE, SEGMENTS = "/generate/text", "/generate/image", "/segments"
+HUGE = "9" * 5_000
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+BODIES: list[tuple[str, Any, str]] = [
+    (TEXT, {}, "Field required"),
+    (TEXT, [], "Send a JSON object"),
+    (TEXT, {"prompt": None}, "valid string"),
+    (TEXT, {"prompt": 5}, "valid string"),
+    (TEXT, {"prompt": ""}, "must not be blank"),
+    (TEXT, {"prompt": " \n\t\u3000"}, "must not be blank"),
+    (TEXT, {"prompt": "가" * 32_001}, "at most 32000 characters"),
+    (TEXT, {"prompt": "a\x00b"}, "NUL character"),
+    (TEXT, {"prompt": "p", "tone": "a\x00b"}, "NUL character"),
+    (TEXT, {"prompt": "p", "tone": "가" * 101}, "at most 100 characters"),
+    (TEXT, {"prompt": "p", "keywords": ["a\x00b"]}, "NUL character"),
+    (TEXT, {"prompt": "p", "keywords": [" "]}, "must not be blank"),
+    (TEXT, {"prompt": "p", "keywords": "커피"}, "valid list"),
+    (TEXT, {"prompt": "p", "keywords": ["커피"] * 51}, "at most 50 items"),
+    (TEXT, {"prompt": "p", "max_tokens": 0}, "greater than or equal to 1"),
+    (TEXT, {"prompt": "p", "max_tokens": 16_385}, "less than or equal to 16384"),
+    (TEXT, {"prompt": "p", "max_tokens": "100"}, "valid integer"),
+    (TEXT, {"prompt": "p", "max_tokens": 1.5}, "valid integer"),
+    (TEXT, {"prompt": "p", "segment_id": 0}, "greater than or equal to 1"),
+    (TEXT, {"prompt": "p", "segment_id": 2_147_483_648}, "less than or equal to 2147483647"),
+    (TEXT, {"prompt": "p", "segment_id": True}, "valid integer"),
+    (IMAGE, {"prompt": " "}, "must not be blank"),
+    (IMAGE, {"prompt": "가" * 4_001}, "at most 4000 characters"),
+    (IMAGE, {"prompt": "p", "size": "256x256"}, "'1024x1024'"),
+    (IMAGE, {"prompt": "p", "quality": "ultra"}, "'standard' or 'hd'"),
+    (SEGMENTS, {"name": " "}, "must not be blank"),
+    (SEGMENTS, {"name": "가" * 256}, "at most 255 characters"),
+    (SEGMENTS, {"name": "a\x00"}, "NUL character"),
+    (SEGMENTS, {"name": "a", "description": "\x00"}, "NUL character"),
+    (SEGMENTS, {"name": "a", "description": "가" * 10_001}, "at most 10000 characters"),
+    (SEGMENTS, {"name": "a", "criteria": [1]}, "valid dictionary"),
+    (SEGMENTS, {"name": "a", "criteria": "{}"}, "valid dictionary"),
+    (SEGMENTS, {"name": "a", "criteria": {"a\x00": 1}}, "NUL character"),
+    (SEGMENTS, {"name": "a", "criteria": {"a": ["b", {"c": "\x00"}]}}, "NUL character"),
+    (SEGMENTS, {"name": "a", "criteria": nested(21)}, "deeper than 20 levels"),
+    (SEGMENTS, {"name": "a", "criteria": nested(400)}, "deeper than 20 levels"),
+    (SEGMENTS, {"name": "a", "criteria": {"a": "가" * 20_001}}, "longer than 20000"),
+]
+RAW: list[tuple[str, bytes, str]] = [
+    (TEXT, b"", "Field required"),
+    (TEXT, b"{", "JSON decode error"),
+    (TEXT, b"null", "Send a JSON object"),
+    (TEXT, b'{"prompt": "\xff"}', "JSON cannot be read"),
+    (TEXT, b'{"prompt": "\\ud800"}', "unicode string"),
+    (TEXT, b'{"prompt": "p", "tone": "\\udfff"}', "unicode string"),
+    (TEXT, b'{"prompt": "p", "max_tokens": NaN}', "valid integer"),
+    (TEXT, b'{"prompt": "p", "max_tokens": Infinity}', "valid integer"),
+    (TEXT, b'{"prompt": "p", "max_tokens": 1e999}', "valid integer"),
+    (TEXT, f'{{"prompt": "p", "max_tokens": {HUGE}}}'.encode(), "JSON cannot be read"),
+    (SEGMENTS, b'{"name": "\\udc00"}', "unicode string"),
+    (SEGMENTS, b'{"name": "a", "criteria": {"x": NaN}}', "NaN or Infinity"),
+    (SEGMENTS, b'{"name": "a", "criteria": {"x": [-Infinity]}}', "NaN or Infinity"),
+    (SEGMENTS, b'{"name": "a", "criteria": {"x": 1e999}}', "NaN or Infinity"),
+    (SEGMENTS, b'{"name": "a", "criteria": {"\\ud800": 1}}', "lone surrogates"),
+    (SEGMENTS, b'{"name": "a", "criteria": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "cannot be"),
+]
+QUERIES = [
+    "/content/history?limit=0",
+    "/content/history?limit=1001",
+    "/content/history?limit=ten",
+    "/content/history?content_type=video",
+    "/content/history?content_type=%00",
+    "/costs/history?limit=-1",
+    "/costs/history?limit=99999999999999999999",
+    "/costs/history?job_type=video",
+    "/costs/history?user_id=0",
+    "/costs/history?user_id=2147483648",
+    "/costs/summary?user_id=0",
+    "/costs/summary?user_id=2147483648",
+    "/costs/summary?user_id=NaN",
+    "/analytics/overview?project_id=0",
+    "/analytics/overview?project_id=2147483648",
+    "/analytics/overview?project_id=%ED%A0%80",
+]
+
+
+def refused(service: Service, stand_in: StandIn, response: Any, reason: str = "") -> None:
+    assert response.status_code == 422, response.text
+    details = response.json()["detail"]
+    assert details
+    assert all(set(each) == {"loc", "msg", "type"} and each["msg"] for each in details)
+    assert reason in details[0]["msg"]
+    assert stand_in.asked == []
+    for table in (models.Segment, models.GenJob, models.GeneratedContent):
+        assert service.rows(table) == []
+
+
+@pytest.mark.parametrize(("path", "body", "reason"), BODIES)
+def test_bad_body(service: Service, stand_in: StandIn, path: str, body: Any, reason: str) -> None:
+    refused(service, stand_in, service.post(path, body), reason)
+
+
+@pytest.mark.parametrize(("path", "raw", "reason"), RAW)
+def test_bad_json(service: Service, stand_in: StandIn, path: str, raw: bytes, reason: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = service.client.post(path, content=raw, headers=headers)
+    refused(service, stand_in, response, reason)
+
+
+@pytest.mark.parametrize("path", QUERIES)
+def test_bad_query(service: Service, stand_in: StandIn, path: str) -> None:
+    refused(service, stand_in, service.get(path))
+
+
+@pytest.mark.parametrize("segment_id", ["0", "2147483648", "-1", "one", "%00", "1.5"])
+def test_bad_segment_id(service: Service, stand_in: StandIn, segment_id: str) -> None:
+    refused(service, stand_in, service.client.delete(f"/segments/{segment_id}"))
+
+
+def test_a_body_that_is_not_sent_as_json_says_how_to_send_it(
+    service: Service, stand_in: StandIn
+) -> None:
+    response = service.client.post(TEXT, data={"prompt": "아침"})
+    refused(service, stand_in, response, "Content-Type: application/json")
+
+
+def test_a_body_over_1_mb_is_413(service: Service, stand_in: StandIn) -> None:
+    body = json.dumps({"prompt": "a" * 1_000_000}).encode()
+    headers = {"Content-Type": "application/json"}
+    chunks = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+    for content in (body, chunks):
+        response = service.client.post(TEXT, content=content, headers=headers)
+        assert response.status_code == 413
+        assert response.json() == {"detail": "The request body is larger than 1000000 bytes."}
+    assert stand_in.asked == []
+    assert service.rows(models.GenJob) == []
+
+
+def test_the_limits_themselves_are_allowed(service: Service) -> None:
+    largest = {"name": "가" * 255, "description": "나" * 10_000, "criteria": nested(20)}
+    segment_id = service.post(SEGMENTS, largest).json()["id"]
+    asked = {"prompt": "다" * 32_000, "tone": "라" * 100, "keywords": ["마" * 100] * 50}
+    for body in (
+        {**asked, "max_tokens": 16_384, "segment_id": segment_id},
+        {"prompt": "p", "max_tokens": 1, "tone": "", "keywords": []},
+        {"prompt": "p", "segment_id": None, "tone": None, "keywords": None},
+    ):
+        assert service.post(TEXT, body).status_code == 200
+    assert service.post(IMAGE, {"prompt": "바" * 4_000}).status_code == 200
+    assert service.get("/content/history", limit=1000).status_code == 200
