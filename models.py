@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import Float, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -59,7 +59,7 @@ class GenJob(Base):
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
     total_tokens: Mapped[int | None]
-    estimated_cost: Mapped[float | None]
+    estimated_cost: Mapped[float | None] = mapped_column(Float)
     status: Mapped[str | None] = mapped_column(String(50))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
@@ -74,5 +74,5 @@ class Metric(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int | None] = mapped_column(index=True)
     metric_name: Mapped[str] = mapped_column(String(255))
-    metric_value: Mapped[float]
+    metric_value: Mapped[float] = mapped_column(Float)
     timestamp: Mapped[datetime | None] = mapped_column(default=utc_now)

