@@ -12,9 +12,10 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.openapi.docs import get_redoc_html
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi_offline import FastAPIOffline
-from sqlalchemy import exc, select, text
+from sqlalchemy import delete, exc, select, text
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,7 +29,6 @@ import schemas
 from settings import settings, stop
 
 VERSION = "2.0.0"
-MAX_BODY_BYTES = 1_000_000
 RETRY_AFTER_SECONDS = 5
 
 log = logging.getLogger("uvicorn.error")
@@ -60,115 +60,10 @@ app = FastAPIOffline(
         "made, counts every cent it spent, and shows how campaigns did."
     ),
     lifespan=lifespan,
+    redoc_url=None,
     generate_unique_id_function=lambda route: route.name,
 )
 
-
-class AnnouncedBodyLimit:
-    """413 in our own words for a body that says it is too large; FastAPI's answer is bare text."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        announced = Headers(scope=scope).get("content-length", "0") if "headers" in scope else "0"
-        answer = _answer(413, ERRORS[413][1]) if int(announced) > MAX_BODY_BYTES else self.app
-        await answer(scope, receive, send)
-
-
-app.add_middleware(AnnouncedBodyLimit)
-
-
-# Errors: what a client reads when something goes wrong.
-
-
-def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its page in /docs."""
-    return {
-        status: {
-            "model": schemas.InvalidRequest if status == 422 else schemas.Error,
-            "description": description,
-            "content": {"application/json": {"example": {"detail": detail}}},
-        }
-        for status, (description, detail) in ERRORS.items()
-        if status in statuses
-    }
-
-
-ERRORS: dict[int, tuple[str, Any]] = {
-    404: ("There is no such segment.", "Segment not found"),
-    413: ("The request is too large.", f"The request body is larger than {MAX_BODY_BYTES} bytes."),
-    422: (
-        "The request is not valid; nothing was stored or spent.",
-        [{"loc": ["body", "prompt"], "msg": "Text must not be blank", "type": "blank"}],
-    ),
-    500: (
-        "Nothing came of the generation; the job is kept as failed.",
-        "Failed to generate text: OpenAI rejected the API key (401). Check OPENAI_API_KEY.",
-    ),
-    503: (
-        "OpenAI is not configured, or the database is out of reach.",
-        "OpenAI API key not configured. Please set OPENAI_API_KEY.",
-    ),
-}
-DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
-
-
-def _answer(status: int, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
-
-
-@app.exception_handler(RequestValidationError)
-async def answer_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    """422 without the rejected input: it may hold what JSON cannot carry."""
-    details = []
-    for invalid in error.errors():
-        place = [
-            part.encode(errors="replace").decode() if isinstance(part, str) else part
-            for part in invalid["loc"]
-        ]
-        reason = invalid["msg"]
-        if invalid["type"] == "model_attributes_type":
-            reason = "Send a JSON object, with the header Content-Type: application/json"
-        details.append({"loc": place, "msg": reason, "type": invalid["type"]})
-    return _answer(422, details)
-
-
-@app.exception_handler(400)
-async def answer_unreadable_body(request: Request, error: HTTPException) -> JSONResponse:
-    """FastAPI's 400 for JSON that Python cannot read: no UTF-8, too deep, too big a number."""
-    return _answer(422, [{"loc": ["body"], "msg": "JSON cannot be read", "type": "json_invalid"}])
-
-
-@app.exception_handler(413)
-async def answer_too_large(request: Request, error: HTTPException) -> JSONResponse:
-    return _answer(413, ERRORS[413][1])
-
-
-@app.exception_handler(OpenAINotConfigured)
-async def answer_not_configured(request: Request, error: OpenAINotConfigured) -> JSONResponse:
-    return _answer(503, ERRORS[503][1])
-
-
-@app.exception_handler(jobs.JobFailed)
-async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResponse:
-    log.warning(str(error))
-    return _answer(500, str(error))
-
-
-@app.exception_handler(exc.DBAPIError)
-@app.exception_handler(exc.TimeoutError)
-async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> JSONResponse:
-    """503 while the database, or a free connection to it, is out of reach."""
-    if isinstance(error, exc.DBAPIError) and not (
-        isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
-    ):
-        raise error
-    log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
-    return _answer(503, DATABASE_LOST, {"Retry-After": str(RETRY_AFTER_SECONDS)})
-
-
-# Routes
 
 Database = Annotated[Session, Depends(database.get_db, scope="function")]
 SegmentId = Annotated[schemas.Id, Path(examples=[1])]
@@ -186,15 +81,15 @@ def _find_segment(segment_id: int) -> models.Segment:
     with database.SessionLocal() as session:
         segment = session.get(models.Segment, segment_id)
     if segment is None:
-        raise HTTPException(404, "Segment not found")
+        raise HTTPException(404, schemas.SEGMENT_NOT_FOUND)
     return segment
 
 
 @app.post(
     "/generate/text",
     tags=["generate"],
-    max_body_size=MAX_BODY_BYTES,
-    responses=_documented(404, 413, 422, 500, 503),
+    max_body_size=schemas.MAX_BODY_BYTES,
+    responses=schemas.NOT_FOUND | schemas.GENERATING,
 )
 async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas.TextAnswer:
     """Generate marketing copy, for a segment if one is named, in the language of the prompt."""
@@ -222,8 +117,8 @@ async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas
 @app.post(
     "/generate/image",
     tags=["generate"],
-    max_body_size=MAX_BODY_BYTES,
-    responses=_documented(413, 422, 500, 503),
+    max_body_size=schemas.MAX_BODY_BYTES,
+    responses=schemas.GENERATING,
 )
 async def generate_image(request: Request, asked: schemas.ImageRequest) -> schemas.ImageAnswer:
     """Generate one image."""
@@ -243,7 +138,7 @@ async def generate_image(request: Request, asked: schemas.ImageRequest) -> schem
     )
 
 
-@app.get("/segments", tags=["segments"], responses=_documented(503))
+@app.get("/segments", tags=["segments"], responses=schemas.UNAVAILABLE)
 def list_segments(db: Database) -> schemas.SegmentList:
     """All segments, oldest first."""
     segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
@@ -253,8 +148,8 @@ def list_segments(db: Database) -> schemas.SegmentList:
 @app.post(
     "/segments",
     tags=["segments"],
-    max_body_size=MAX_BODY_BYTES,
-    responses=_documented(413, 422, 503),
+    max_body_size=schemas.MAX_BODY_BYTES,
+    responses=schemas.WRITING,
 )
 def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
     """Create a segment; `criteria` is any JSON object."""
@@ -272,24 +167,29 @@ def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segme
     return schemas.Segment.model_validate(segment)
 
 
-@app.delete("/segments/{segment_id}", tags=["segments"], responses=_documented(404, 422, 503))
+@app.delete(
+    "/segments/{segment_id}",
+    tags=["segments"],
+    responses=schemas.NOT_FOUND | schemas.READING,
+)
 def delete_segment(db: Database, segment_id: SegmentId) -> schemas.Message:
     """Delete a segment. What was generated for it stays."""
-    segment = db.get(models.Segment, segment_id)
-    if segment is None:
-        raise HTTPException(404, "Segment not found")
-    db.delete(segment)
+    deleted = db.scalar(
+        delete(models.Segment).where(models.Segment.id == segment_id).returning(models.Segment.id)
+    )
     db.commit()
+    if deleted is None:
+        raise HTTPException(404, schemas.SEGMENT_NOT_FOUND)
     return schemas.Message(message="Segment deleted successfully")
 
 
-@app.get("/analytics/overview", tags=["analytics"], responses=_documented(422, 503))
+@app.get("/analytics/overview", tags=["analytics"], responses=schemas.READING)
 def get_analytics_overview(db: Database, project_id: schemas.Id | None = None) -> schemas.Overview:
     """How campaigns did, over all projects or one."""
     return schemas.Overview(**reports.overview(db, project_id))
 
 
-@app.get("/content/history", tags=["content"], responses=_documented(422, 503))
+@app.get("/content/history", tags=["content"], responses=schemas.READING)
 def list_content_history(
     db: Database, limit: Limit = 50, content_type: openai_client.JobType | None = None
 ) -> schemas.ContentHistory:
@@ -299,7 +199,7 @@ def list_content_history(
     return schemas.ContentHistory(history=history, total=total)
 
 
-@app.get("/costs/summary", tags=["costs"], responses=_documented(422, 503))
+@app.get("/costs/summary", tags=["costs"], responses=schemas.READING)
 def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schemas.CostsSummary:
     """What generation cost, over all users or one."""
     return schemas.CostsSummary(**reports.costs_summary(db, user_id))
@@ -308,7 +208,7 @@ def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schema
 @app.get(
     "/costs/history",
     tags=["costs"],
-    responses=_documented(422, 503),
+    responses=schemas.READING,
     response_model_exclude_none=True,
 )
 def list_costs_history(
@@ -347,6 +247,101 @@ async def check_health() -> schemas.Health:
     """Whether this process answers; asks nothing of the database."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return schemas.Health(status="healthy", timestamp=now)
+
+
+# Errors: what a client reads when something goes wrong.
+
+
+def _answer(status: int, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+@app.exception_handler(RequestValidationError)
+async def answer_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    """422 without the rejected input: it may hold what JSON cannot carry."""
+    details = []
+    for invalid in error.errors():
+        place = [
+            part.encode(errors="replace").decode() if isinstance(part, str) else part
+            for part in invalid["loc"]
+        ]
+        reason = invalid["msg"]
+        if invalid["type"] == "model_attributes_type":
+            reason = "Send a JSON object, with the header Content-Type: application/json"
+        details.append({"loc": place, "msg": reason, "type": invalid["type"]})
+    return _answer(422, details)
+
+
+@app.exception_handler(400)
+async def answer_unreadable_body(request: Request, error: HTTPException) -> JSONResponse:
+    """FastAPI's 400 for JSON that Python cannot read: no UTF-8, too deep, too big a number."""
+    return _answer(422, [{"loc": ["body"], "msg": "JSON cannot be read", "type": "json_invalid"}])
+
+
+@app.exception_handler(413)
+async def answer_too_large(request: Request, error: HTTPException) -> JSONResponse:
+    return _answer(413, schemas.BODY_TOO_LARGE)
+
+
+@app.exception_handler(OpenAINotConfigured)
+async def answer_not_configured(request: Request, error: OpenAINotConfigured) -> JSONResponse:
+    return _answer(503, schemas.OPENAI_NOT_CONFIGURED)
+
+
+@app.exception_handler(jobs.JobFailed)
+async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResponse:
+    log.warning(str(error))
+    return _answer(500, str(error))
+
+
+@app.exception_handler(exc.DBAPIError)
+@app.exception_handler(exc.TimeoutError)
+async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> JSONResponse:
+    """503 while the database, or a free connection to it, is out of reach."""
+    if isinstance(error, exc.DBAPIError) and not (
+        isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
+    ):
+        raise error
+    log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
+    return _answer(503, schemas.DATABASE_LOST, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+@app.exception_handler(Exception)
+async def answer_our_own_mistake(request: Request, error: Exception) -> JSONResponse:
+    """The traceback goes to the log, not to the client."""
+    return _answer(500, schemas.OUR_MISTAKE)
+
+
+class AnnouncedBodyLimit:
+    """413 in our own words for a body that says it is too large; FastAPI's answer is bare text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self.app
+        if scope["type"] == "http":
+            announced = int(Headers(scope=scope).get("content-length", 0))
+            if announced > schemas.MAX_BODY_BYTES:
+                answer = _answer(413, schemas.BODY_TOO_LARGE)
+        await answer(scope, receive, send)
+
+
+app.add_middleware(AnnouncedBodyLimit)
+
+
+@app.get("/redoc", include_in_schema=False)
+async def show_redoc() -> HTMLResponse:
+    """ReDoc from this service alone: its script would fetch a logo from its maker's CDN."""
+    page = get_redoc_html(
+        openapi_url="/openapi.json",
+        title=f"{app.title} - ReDoc",
+        redoc_js_url="/static-offline-docs/redoc.standalone.js",
+        redoc_favicon_url="/static-offline-docs/favicon.png",
+        with_google_fonts=False,
+    )
+    page.headers["Content-Security-Policy"] = "img-src 'self' data:"
+    return page
 
 
 def run() -> None:

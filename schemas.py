@@ -14,6 +14,7 @@ import openai_client
 
 MAX_TEXT_PROMPT = 32_000
 MAX_IMAGE_PROMPT = 4_000  # dall-e-3 takes no more: OpenAI's images API reference, 2026-11-22
+MAX_BODY_BYTES = 1_000_000
 MAX_CRITERIA_DEPTH = 20
 MAX_CRITERIA_LENGTH = 20_000
 
@@ -396,3 +397,43 @@ class InvalidField(BaseModel):
 
 class InvalidRequest(BaseModel):
     detail: list[InvalidField]
+
+
+# What each error says.
+SEGMENT_NOT_FOUND = "Segment not found"
+BODY_TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
+OPENAI_NOT_CONFIGURED = "OpenAI API key not configured. Please set OPENAI_API_KEY."
+DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
+OUR_MISTAKE = "Something went wrong on our side. The reason is in the server's log."
+
+# How /docs shows it: `responses=schemas.NOT_FOUND | schemas.READING`.
+Documented = dict[int | str, dict[str, Any]]
+
+
+def _documented(
+    status: int, description: str, detail: Any, model: type[BaseModel] = Error
+) -> Documented:
+    example = {"application/json": {"example": {"detail": detail}}}
+    return {status: {"model": model, "description": description, "content": example}}
+
+
+NOT_FOUND = _documented(404, "There is no such segment.", SEGMENT_NOT_FOUND)
+UNAVAILABLE = _documented(
+    503, "The database is out of reach; Retry-After says for how long.", DATABASE_LOST
+)
+READING = UNAVAILABLE | _documented(
+    422,
+    "The request is not valid; nothing was stored or spent.",
+    [{"loc": ["body", "prompt"], "msg": "Text must not be blank", "type": "blank"}],
+    InvalidRequest,
+)
+WRITING = READING | _documented(413, "The request is too large.", BODY_TOO_LARGE)
+FAILED = _documented(
+    500,
+    "Nothing came of the call to OpenAI; its job is kept as failed.",
+    "Failed to generate text: OpenAI rejected the API key (401). Check OPENAI_API_KEY.",
+)
+NOT_CONFIGURED = _documented(
+    503, "No OpenAI key is set, or the database is out of reach.", OPENAI_NOT_CONFIGURED
+)
+GENERATING = WRITING | FAILED | NOT_CONFIGURED
