@@ -344,18 +344,19 @@ async def show_redoc() -> HTMLResponse:
     return page
 
 
-def run() -> None:
-    """Serve on HOST and PORT until stopped."""
+def check_address() -> None:
+    """End the process with one line where something else listens on HOST and PORT already."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         socket.create_server((settings.host, settings.port), family=family).close()
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
         stop(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            f"Cannot listen on {settings.host}:{settings.port}: {reason}. "
             "Stop what uses that port, or set another PORT."
         )
-    uvicorn.run(app, host=settings.host, port=settings.port)
 
 
 if __name__ == "__main__":
-    run()
+    check_address()
+    uvicorn.run(app, host=settings.host, port=settings.port)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
@@ -69,6 +69,11 @@ def _whole_second(moment: datetime) -> str:
     return moment.replace(microsecond=0).isoformat()
 
 
+def _whole_number(value: Any) -> Any:
+    """JSON has one kind of number: 100.0 is the integer 100."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _count(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
@@ -77,7 +82,8 @@ def _count(value: float) -> int | float:
 STORABLE: JsonDict = {"pattern": r"^[^\u0000]*$"}
 FILLED: JsonDict = {"minLength": 1, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
 
-Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
+Integer = Annotated[int, BeforeValidator(_whole_number)]
+Id = Annotated[Integer, Field(ge=1, le=2_147_483_647)]
 Tone = Annotated[str, Field(max_length=100, json_schema_extra=STORABLE), AfterValidator(_storable)]
 Keyword = Annotated[str, Field(max_length=100, json_schema_extra=FILLED), AfterValidator(_filled)]
 Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
@@ -101,7 +107,7 @@ class TextRequest(Request):
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
     tone: Tone | None = Field(None, description="전문적, 친근한, 유머러스, …")
     keywords: Annotated[list[Keyword] | None, Field(max_length=50)] = None
-    max_tokens: Annotated[int, Field(ge=1, le=16_384)] = 150
+    max_tokens: Annotated[Integer, Field(ge=1, le=16_384)] = 150
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +62,8 @@ def _openai_api_key() -> str | None:
 
 def _openai_base_url() -> str | None:
     url = _text("OPENAI_BASE_URL")
-    if url and not url.startswith(("http://", "https://")):
-        stop(f"OPENAI_BASE_URL must start with http:// or https://; it is {url!r}.")
+    if url and not re.match(r"https?://[\w.-]+|https?://\[[\da-f:]+\]", url):
+        stop(f"OPENAI_BASE_URL must start with http:// or https:// and a host; it is {url!r}.")
     return url
 
 

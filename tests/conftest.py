@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from dotenv import dotenv_values
 from sqlalchemy import Engine, NullPool, create_engine, insert, select, text
 
@@ -26,9 +24,10 @@ import models
 ROOT = Path(__file__).resolve().parent.parent
 # The example is what the tests run on, so it cannot rot; a developer's own .env has no say.
 EXAMPLE = {name: value or "" for name, value in dotenv_values(ROOT / ".env.example").items()}
-os.environ.update(EXAMPLE)
+os.environ.update(EXAMPLE, NO_PROXY="127.0.0.1,localhost")
 
 import database  # noqa: E402  (reads the environment)
+from tests.stand_in import serving  # noqa: E402
 
 KEY = "sk-test-9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 COFFEE = {
@@ -72,26 +71,9 @@ class StandIn:
         self.client.delete("/stand-in/requests").raise_for_status()
 
 
-@contextlib.contextmanager
-def serving(config: uvicorn.Config) -> Iterator[str]:
-    """The address of a server that runs in a thread of this process."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            wait_until(lambda: server.started, "the server to start")
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 @pytest.fixture(scope="session")
 def stand_in_server() -> Iterator[StandIn]:
-    from tests import stand_in  # noqa: PLC0415
-
-    with serving(stand_in.config()) as url, contextlib.closing(StandIn(url)) as told:
+    with serving() as url, contextlib.closing(StandIn(url)) as told:
         yield told
 
 

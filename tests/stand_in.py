@@ -14,13 +14,17 @@ wait first); an "ok" text takes `text` and `usage` to answer with.
 import argparse
 import asyncio
 import base64
+import contextlib
 import hashlib
 import itertools
 import json
+import socket
 import struct
+import threading
+import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -266,6 +270,22 @@ def _png(prompt: str, size: str) -> bytes:
 def config(**options: Any) -> uvicorn.Config:
     """How uvicorn serves it; a dropped connection is meant, so its traceback stays out."""
     return uvicorn.Config(StandIn().app(), log_level="critical", access_log=False, **options)
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """The address of a stand-in that runs in a thread of this process."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config())
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """What is refused: 422 with a reason, the same on both databases, nothing stored or spent."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,7 +159,30 @@ def test_the_limits_themselves_are_allowed(service: Service) -> None:
         {**asked, "max_tokens": 16_384, "segment_id": segment_id},
         {"prompt": "p", "max_tokens": 1, "tone": "", "keywords": []},
         {"prompt": "p", "segment_id": None, "tone": None, "keywords": None},
+        {"prompt": "p", "segment_id": float(segment_id), "max_tokens": 100.0},
     ):
         assert service.post(TEXT, body).status_code == 200
     assert service.post(IMAGE, {"prompt": "바" * 4_000}).status_code == 200
     assert service.get("/content/history", limit=1000).status_code == 200
+
+
+def test_schemathesis_finds_no_500_and_no_undocumented_answer(running_service: Service) -> None:
+    checks = (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+    )
+    run = subprocess.run(
+        [
+            *(str(Path(sys.executable).parent / "schemathesis"), "run", "--no-color"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"),
+            *("--checks", ",".join(checks), f"{running_service.url}/openapi.json"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    assert "Tested: 11" in run.stdout, run.stdout

@@ -1,0 +1,89 @@
+"""`make demo`: the whole service without an OpenAI key, on SQLite, before the stand-in."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from tests import stand_in
+
+DATABASE = Path(__file__).resolve().parent.parent / "artify-demo.db"
+SEGMENT = {
+    "name": "출근길 직장인",
+    "description": "아침에 커피를 찾는 20-40대 직장인",
+    "criteria": {"age_range": "20-40", "time": "07:00-09:00"},
+}
+
+
+def show(client: httpx2.Client, title: str, method: str, path: str, body: Any = None) -> Any:
+    """Send one request; print it and its answer. Returns the answer."""
+    response = client.request(method, path, json=body)
+    print(f"\n{title}\n\n  {method} {path}")
+    answer = response.json()
+    for sign, value in ((">", body), ("<", answer)):
+        if value is not None:
+            lines = json.dumps(value, ensure_ascii=False, indent=2).splitlines()
+            print(*(f"  {sign} {line}" for line in lines), sep="\n")
+    response.raise_for_status()
+    return answer
+
+
+def walk(url: str) -> None:
+    """Wait for the service, then create a segment, a text and an image, and show the cost."""
+    with httpx2.Client(base_url=url, timeout=60) as client:
+        while not answers(client):
+            time.sleep(0.05)
+        segment = show(client, "1. A segment to write for", "POST", "/segments", SEGMENT)
+        copy = {
+            "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
+            "segment_id": segment["id"],
+            "tone": "친근한",
+            "keywords": ["커피", "아침", "신선함"],
+            "max_tokens": 100,
+        }
+        text = show(client, "2. A text for this segment", "POST", "/generate/text", copy)
+        picture = {"prompt": "따뜻한 아침 햇살이 드는 아늑한 커피숍, 수채화"}
+        image = show(client, "3. An image", "POST", "/generate/image", picture)
+        costs = show(client, "4. What all of it cost", "GET", "/costs/summary")
+    print(
+        f"\nThis text cost ${text['cost']:.7f}, this image ${image['cost']:.2f}; "
+        f"all jobs of this demo so far ${costs['total_cost']:.7f}."
+        "\n(Priced as if OpenAI had answered. The stand-in did: nothing is billed.)"
+        f"\n\nServing on until Ctrl-C. Try everything yourself: {url}/docs",
+        flush=True,
+    )
+
+
+def answers(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/health").is_success
+    except httpx2.TransportError:
+        return False
+
+
+def demo() -> None:
+    with stand_in.serving() as openai_url:
+        os.environ["DATABASE_URL"] = f"sqlite:///{DATABASE}"
+        os.environ["OPENAI_API_KEY"] = "sk-demo"
+        os.environ["OPENAI_BASE_URL"] = f"{openai_url}/v1"
+        os.environ["NO_PROXY"] = "localhost,127.0.0.1"
+        # Only now: these read the environment.
+        import main  # noqa: PLC0415
+        from settings import settings  # noqa: PLC0415
+
+        main.check_address()
+        host, port = settings.host, settings.port
+        url = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}"
+        print(f"A stand-in for OpenAI answers at {openai_url}; no key is needed.", flush=True)
+        threading.Thread(target=walk, args=[url], daemon=True).start()
+        uvicorn.run(main.app, host=host, port=port, log_level="warning")
+    print("\nStopped.")
+
+
+if __name__ == "__main__":
+    demo()

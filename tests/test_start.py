@@ -1,0 +1,138 @@
+"""Starting the service and the demo as the README says, and why they would not start."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import EXAMPLE, KEY, ROOT, wait_until
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def started(
+    *command: str, folder: Path = ROOT, **environment: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python program of the project with these settings and no others."""
+    outside = {name: value for name, value in os.environ.items() if name not in EXAMPLE}
+    if folder == ROOT:  # a developer's own .env has no say
+        outside |= EXAMPLE
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**outside, **{name: str(value) for name, value in environment.items()}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project in a folder of its own, where a test may write a .env."""
+    folder = tmp_path / "a clone with 100% odd name"
+    ignored = shutil.ignore_patterns(".*", "tests", "*.db*", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    return folder
+
+
+def test_main_serves_on_host_and_port_of_dotenv_and_the_environment_wins(copy: Path) -> None:
+    port = free_port()
+    dotenv = f"HOST=127.0.0.1\nPORT={port}\nOPENAI_API_KEY={KEY}\nDATABASE_URL=mysql://no\n"
+    # Some editors put a byte order mark first.
+    (copy / ".env").write_text(dotenv, encoding="utf-8-sig")
+    with started("main.py", folder=copy, DATABASE_URL="") as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: healthy(url), "main.py to serve")
+        assert httpx.get(url).json()["openai_configured"] is True
+        assert (copy / "artify.db").exists(), "without DATABASE_URL everything is in a SQLite file"
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=30)[0]
+    assert "Traceback" not in output
+    assert KEY not in output
+
+
+def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        at: dict[str, Any] = {"HOST": "127.0.0.1", "PORT": port}
+        for command in (["main.py"], ["-m", "tests.demo"]):
+            with started(*command, DATABASE_URL=f"sqlite:///{tmp_path}/a.db", **at) as process:
+                output = process.communicate(timeout=30)[0]
+                assert process.returncode == 1
+            assert output.splitlines() == [
+                f"ERROR: Cannot listen on 127.0.0.1:{port}: Address already in use. "
+                "Stop what uses that port, or set another PORT."
+            ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("PORT", "http", "PORT must be a number from 1 to 65535; it is 'http'."),
+        ("PORT", "70000", "PORT must be a number from 1 to 65535; it is '70000'."),
+        ("TEXT_TIMEOUT_SECONDS", "0", "TEXT_TIMEOUT_SECONDS must be a number from 0.1"),
+        ("OPENAI_BASE_URL", "localhost:9000", "OPENAI_BASE_URL must start with http://"),
+        ("OPENAI_BASE_URL", "http://[", "OPENAI_BASE_URL must start with http://"),
+        ("OPENAI_API_KEY", "sk-geheim 비밀", "OPENAI_API_KEY has spaces"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_said_in_one_line(
+    setting: str, value: str, reason: str
+) -> None:
+    given: dict[str, Any] = {setting: value}
+    with started("main.py", **given) as process:
+        output = process.communicate(timeout=30)[0]
+        assert process.returncode == 1
+    (line,) = output.splitlines()
+    assert line.startswith(f"ERROR: {reason}")
+    assert "geheim" not in line
+
+
+def test_the_demo_walks_through_the_service_and_goes_on_serving() -> None:
+    port = free_port()
+    at: dict[str, Any] = {"HOST": "127.0.0.1", "PORT": port}
+    with started("-m", "tests.demo", **at) as process:
+        assert process.stdout
+        printed = ""
+        while "/docs" not in printed:
+            line = process.stdout.readline()
+            assert line, f"the demo ended:\n{printed}"
+            printed += line
+        url = f"http://127.0.0.1:{port}"
+        assert f"{url}/docs" in printed
+        for part in ("POST /segments", "POST /generate/text", "POST /generate/image", "cost $0."):
+            assert part in printed
+        assert "[stand-in, not OpenAI] 커피숍을 위한" in printed
+        assert httpx.get(f"{url}/docs").is_success
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=30)[0]
+        assert process.returncode == 0
+    assert "Stopped." in rest
+    assert "Traceback" not in printed + rest
