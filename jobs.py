@@ -7,18 +7,18 @@ from sqlalchemy import update
 
 import models
 from database import SessionLocal
-from openai_client import Generation, GenerationError, JobType
+from openai_client import Generation, GenerationError
 
 
 class JobFailed(Exception):
     """A generation came to nothing; `str()` says why, for people."""
 
-    def __init__(self, job_type: JobType, reason: GenerationError) -> None:
+    def __init__(self, job_type: models.JobType, reason: GenerationError) -> None:
         super().__init__(f"Failed to generate {job_type}: {reason}")
 
 
 async def run(
-    job_type: JobType, model: str, prompt: str, call: Callable[[], Awaitable[Generation]]
+    job_type: models.JobType, model: str, prompt: str, call: Callable[[], Awaitable[Generation]]
 ) -> Generation:
     """Make the call between two short transactions: no connection waits for OpenAI.
 
@@ -41,7 +41,7 @@ async def run(
     return generation
 
 
-def _open(job_type: JobType, model: str, prompt: str) -> int:
+def _open(job_type: models.JobType, model: str, prompt: str) -> int:
     with SessionLocal.begin() as session:
         job = models.GenJob(
             job_type=job_type, model=model, prompt=prompt, status="pending", estimated_cost=None

@@ -191,7 +191,7 @@ def get_analytics_overview(db: Database, project_id: schemas.Id | None = None) -
 
 @app.get("/content/history", tags=["content"], responses=schemas.READING)
 def list_content_history(
-    db: Database, limit: Limit = 50, content_type: openai_client.JobType | None = None
+    db: Database, limit: Limit = 50, content_type: models.JobType | None = None
 ) -> schemas.ContentHistory:
     """What was generated, newest first."""
     rows, total = reports.newest(db, models.GeneratedContent, {"content_type": content_type}, limit)
@@ -215,7 +215,7 @@ def list_costs_history(
     db: Database,
     limit: Limit = 50,
     user_id: schemas.Id | None = None,
-    job_type: openai_client.JobType | None = None,
+    job_type: models.JobType | None = None,
 ) -> schemas.CostsHistory:
     """Every call to OpenAI and its cost, newest first."""
     rows, total = reports.newest(

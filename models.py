@@ -1,9 +1,12 @@
 """The tables. Timestamps are UTC without a zone; money is US dollars."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from sqlalchemy import Float, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+JobType = Literal["text", "image"]
 
 
 def utc_now() -> datetime:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 import openai
@@ -18,9 +18,6 @@ TEXT_MODEL = "gpt-3.5-turbo"
 IMAGE_MODEL = "dall-e-3"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
-JobType = Literal["text", "image"]
-Size = Literal["1024x1024", "1024x1792", "1792x1024"]
-Quality = Literal["standard", "hd"]
 Answer = TypeVar("Answer", bound=pydantic.BaseModel)
 
 
@@ -125,7 +122,9 @@ class OpenAIClient:
             raise GenerationError(_why_empty(choice), cost_usd=cost_usd, usage=usage)
         return Generation(text, cost_usd, usage)
 
-    async def generate_image(self, prompt: str, size: Size, quality: Quality) -> Generation:
+    async def generate_image(
+        self, prompt: str, size: pricing.Size, quality: pricing.Quality
+    ) -> Generation:
         """One image for the prompt. Raises GenerationError."""
         images = await self._ask(
             _Images,

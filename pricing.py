@@ -7,6 +7,10 @@ page.
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
+
+Size = Literal["1024x1024", "1024x1792", "1792x1024"]
+Quality = Literal["standard", "hd"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ TEXT_PRICES = {
 }
 
 # US dollars per image, by (quality, size).
-IMAGE_PRICES = {
+IMAGE_PRICES: dict[str, dict[tuple[Quality, Size], Decimal]] = {
     "dall-e-3": {
         ("standard", "1024x1024"): Decimal("0.040"),
         ("standard", "1024x1792"): Decimal("0.080"),
@@ -41,6 +45,6 @@ def text_cost_usd(model: str, prompt_tokens: int, completion_tokens: int) -> Dec
     return (price.input_usd * prompt_tokens + price.output_usd * completion_tokens) / 1000
 
 
-def image_cost_usd(model: str, quality: str, size: str) -> Decimal:
+def image_cost_usd(model: str, quality: Quality, size: Size) -> Decimal:
     """The price of one image. KeyError for what is not in the table."""
     return IMAGE_PRICES[model][quality, size]

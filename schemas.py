@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-import openai_client
+import pricing
 
 MAX_TEXT_PROMPT = 32_000
 MAX_IMAGE_PROMPT = 4_000  # dall-e-3 takes no more: OpenAI's images API reference, 2026-11-22
@@ -159,8 +159,8 @@ class ImageRequest(Request):
     prompt: Annotated[
         str, Field(max_length=MAX_IMAGE_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
     ]
-    size: openai_client.Size = "1024x1024"
-    quality: openai_client.Quality = "standard"
+    size: pricing.Size = "1024x1024"
+    quality: pricing.Quality = "standard"
 
     model_config = ConfigDict(
         json_schema_extra={

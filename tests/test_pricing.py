@@ -34,7 +34,7 @@ def test_text(model: str, prompt_tokens: int, completion_tokens: int, cost_usd: 
         ("hd", "1792x1024", "0.12"),
     ],
 )
-def test_images(quality: str, size: str, cost_usd: str) -> None:
+def test_images(quality: pricing.Quality, size: pricing.Size, cost_usd: str) -> None:
     assert pricing.image_cost_usd("dall-e-3", quality, size) == Decimal(cost_usd)
 
 
@@ -42,4 +42,4 @@ def test_what_is_not_in_the_table_has_no_price() -> None:
     with pytest.raises(KeyError):
         pricing.text_cost_usd("gpt-unknown", 1, 1)
     with pytest.raises(KeyError):
-        pricing.image_cost_usd("dall-e-3", "standard", "256x256")
+        pricing.image_cost_usd("dall-e-unknown", "standard", "1024x1024")

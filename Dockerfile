@@ -1,0 +1,24 @@
+# The service alone; compose.yaml adds PostgreSQL.
+FROM python:3.11-slim
+
+# The OpenAI SDK trusts the system's certificates, which the slim image may lack.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /app artify \
+    && install -d -o artify -g artify /data
+
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+COPY . .
+
+USER artify
+# Without a PostgreSQL in DATABASE_URL, everything is kept in this volume.
+ENV DATABASE_URL=sqlite:////data/artify.db \
+    PYTHONUNBUFFERED=1
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
+CMD ["uvicorn", "main:app", "--host", "0.0.0.0", "--port", "8000", "--workers", "4"]

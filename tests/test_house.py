@@ -1,0 +1,100 @@
+"""The rules of the house that a machine can keep."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from tests.conftest import EXAMPLE, ROOT, Service
+
+FLOORS = (
+    ("settings", "pricing", "models"),
+    ("database", "schemas", "openai_client"),
+    ("jobs", "reports"),
+    ("main",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+ROOMS = sorted(path.stem for path in ROOT.glob("*.py"))
+READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_every_room_has_its_floor_and_an_import_only_falls() -> None:
+    assert set(ROOMS) == set(FLOOR)
+    for room in ROOMS:
+        for imported in imports(ROOT / f"{room}.py") & set(FLOOR):
+            assert FLOOR[imported] < FLOOR[room], f"{room} imports {imported}"
+
+
+def test_no_room_hides_a_module_of_python_or_of_a_library() -> None:
+    installed = {
+        line.partition("==")[0].replace("-", "_").lower()
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if "==" in line
+    }
+    assert not set(ROOMS) & (set(sys.stdlib_module_names) | installed)
+
+
+def test_only_settings_reads_the_environment() -> None:
+    for room in set(ROOMS) - {"settings"}:
+        source = (ROOT / f"{room}.py").read_text()
+        assert "environ" not in source
+        assert "getenv" not in source
+
+
+def test_the_example_and_both_readmes_name_every_setting() -> None:
+    tree = ast.parse((ROOT / "settings.py").read_text())
+    read = {
+        str(call.args[0].value)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in ("_text", "_number")
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert set(EXAMPLE) == set(dotenv_values(ROOT / ".env.example")) == read
+    for readme in READMES:
+        for name in read:
+            assert f"`{name}`" in readme.read_text(), f"{readme.name} lacks {name}"
+
+
+def test_both_readmes_name_every_route_in_the_order_of_main(running_service: Service) -> None:
+    routes = [
+        f"| `{method.upper()} {path}` |"
+        for path, methods in running_service.get("/openapi.json").json()["paths"].items()
+        for method in methods
+    ]
+    for readme in READMES:
+        text = readme.read_text()
+        places = [text.find(route) for route in routes]
+        assert -1 not in places, f"{readme.name} lacks {routes[places.index(-1)]}"
+        assert places == sorted(places), f"{readme.name} has another order"
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned(name: str) -> None:
+    for line in (ROOT / name).read_text().splitlines():
+        if line and not line.startswith(("#", "-r ")):
+            assert "==" in line
+
+
+def test_deployment_files_start_the_service_as_the_contract_says() -> None:
+    start = "uvicorn main:app --host 0.0.0.0 --port {} --workers 4"
+    (web,) = yaml.safe_load((ROOT / "render.yaml").read_text())["services"]
+    assert web["startCommand"] == start.format("$PORT")
+    command = str(start.format(8000).split()).replace("'", '"')
+    assert f"CMD {command}" in (ROOT / "Dockerfile").read_text()
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert services["api"]["environment"]["DATABASE_URL"].startswith("postgresql://")
