@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from settings import ROOT, settings, stop
 
 CONNECT_TIMEOUT_SECONDS = 5
+ANSWER_TIMEOUT_SECONDS = 10
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 # Any number will do, so long as every worker of every release uses the same one.
 MIGRATION_LOCK = 7_236_415
@@ -37,9 +38,14 @@ def connect(url: URL) -> Engine:
         engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
         event.listen(engine, "connect", _enforce_foreign_keys)
         return engine
-    timeout = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    options = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        # A network that swallows packets would otherwise hold a request for a quarter of an hour.
+        "tcp_user_timeout": ANSWER_TIMEOUT_SECONDS * 1000,
+    }
+    own = {name: value for name, value in options.items() if name not in url.query}
     # A ping before each use replaces connections that a restart of PostgreSQL has cut.
-    return create_engine(url, connect_args=timeout, pool_pre_ping=True)
+    return create_engine(url, connect_args=own, pool_pre_ping=True)
 
 
 def _enforce_foreign_keys(connection: sqlite3.Connection, _record: Any) -> None:

@@ -176,7 +176,7 @@ def test_schemathesis_finds_no_500_and_no_undocumented_answer(running_service: S
     run = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "schemathesis"), "run", "--no-color"),
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"),
             *("--checks", ",".join(checks), f"{running_service.url}/openapi.json"),
         ],
         stdout=subprocess.PIPE,
