@@ -13,11 +13,11 @@ COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 COPY . .
 
-USER artify
 # Without a PostgreSQL in DATABASE_URL, everything is kept in this volume.
-ENV DATABASE_URL=sqlite:////data/artify.db \
-    PYTHONUNBUFFERED=1
+RUN ln -s /data/artify.db artify.db
 VOLUME /data
+USER artify
+ENV PYTHONUNBUFFERED=1
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"]

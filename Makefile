@@ -16,7 +16,7 @@ run: $(VENV)/service ## Serve for real, with the OpenAI key and the database of 
 	@$(RUN) main.py
 
 test: $(VENV)/tests ## Run all tests, on SQLite and on a real PostgreSQL
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/tests ## Check style and types
 	@$(VENV)/bin/ruff check .

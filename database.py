@@ -9,7 +9,7 @@ import alembic.command
 import alembic.util
 from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
 from settings import ROOT, settings, stop
@@ -21,14 +21,20 @@ SQLITE_BUSY_TIMEOUT_SECONDS = 30
 MIGRATION_LOCK = 7_236_415
 
 
+class UnsupportedURL(ArgumentError):
+    """The URL is well formed, but not one this service can use; `str()` holds no secret."""
+
+
 def parse_url(database_url: str) -> URL:
-    """The URL as SQLAlchemy takes it. ArgumentError for a database that is not supported."""
+    """The URL as SQLAlchemy takes it. ArgumentError where it cannot be used."""
+    if database_url.count("@") > 1:
+        raise UnsupportedURL("@ / : % in the user or password are written %40 %2F %3A %25")
     url = make_url(database_url)
     if url.drivername in ("postgres", "postgresql"):
         # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3.
         url = url.set(drivername="postgresql+psycopg2")
     if url.drivername not in ("postgresql+psycopg2", "sqlite"):
-        raise ArgumentError(f"{url.drivername}:// is not supported")
+        raise UnsupportedURL("only postgresql:// and sqlite:// are supported")
     return url
 
 
@@ -39,6 +45,7 @@ def connect(url: URL) -> Engine:
         event.listen(engine, "connect", _enforce_foreign_keys)
         return engine
     options = {
+        "client_encoding": "utf8",
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         # A network that swallows packets would otherwise hold a request for a quarter of an hour.
         "tcp_user_timeout": ANSWER_TIMEOUT_SECONDS * 1000,
@@ -59,12 +66,12 @@ def bring_up(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         _write_ahead(engine)
     with engine.begin() as connection:
-        _lock_for_migration(connection)
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
 
 
-def _lock_for_migration(connection: Connection) -> None:
+def lock_for_migration(connection: Connection) -> None:
+    """Wait until no other process migrates; the transaction's end lets the next one in."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN EXCLUSIVE")
     else:
@@ -87,30 +94,47 @@ def _write_ahead(engine: Engine) -> None:
 
 def start() -> None:
     """Make the service's database ready, or end the process with one line that says what to do."""
+    name = f"the database {described(engine.url)}"
     try:
+        _check_encoding(engine)
         bring_up(engine)
     except DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        stop(f"Cannot use the database {described(engine.url)}: {reason} {_advice(engine.url)}")
+        reason = " ".join(str(error.orig).split()).rstrip(".?")
+        stop(f"Cannot use {name}: {reason}. {_advice(engine.url, error)}")
     except alembic.util.CommandError as error:
         stop(
-            f"The database {described(engine.url)} was made by another version of this service: "
-            f"{error}. Start that version or a newer one."
+            f"Another version of this service made {name}: {error}. "
+            "Start that version or a newer one."
+        )
+
+
+def _check_encoding(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect() as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        stop(
+            f"The database {described(engine.url)} stores text as {encoding}, which has no room "
+            "for every character. Make one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE "
+            "template0"
         )
 
 
 def described(url: URL) -> str:
     """Name the database for people: what, where, and the URL without its secrets."""
-    shown = url.set(query={}).render_as_string(hide_password=True).replace("+psycopg2", "", 1)
     if url.get_backend_name() == "sqlite":
         return f"file {url.database}"
+    shown = url.set(query={}).render_as_string(hide_password=True).replace("+psycopg2", "", 1)
     host = url.host or url.query.get("host") or "localhost"
     return f'"{url.database}" on {host} port {url.port or 5432} ({shown})'
 
 
-def _advice(url: URL) -> str:
+def _advice(url: URL, error: DBAPIError) -> str:
     if url.get_backend_name() == "sqlite":
-        return "Check that its folder exists and that this user may write there."
+        return "Check that it is a SQLite file, in a folder that exists, where this user may write."
+    if isinstance(error, ProgrammingError):
+        return "This user must own the tables and may need: GRANT CREATE ON SCHEMA public TO user"
     return (
         "Check that PostgreSQL runs there and accepts connections, and that the host, port, user, "
         "password and database name in DATABASE_URL are right."
@@ -120,11 +144,11 @@ def _advice(url: URL) -> str:
 def _service_engine() -> Engine:
     try:
         return connect(parse_url(settings.database_url))
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         # SQLAlchemy's own message may quote the URL, and with it the password.
-        known = "is not supported" in str(error)
+        reason = f": {error}" if type(error) is UnsupportedURL else ""
         stop(
-            f"DATABASE_URL cannot be used{f': {error}' if known else ''}. It must look like "
+            f"DATABASE_URL cannot be used{reason}. It must look like "
             "postgresql://user:password@localhost:5432/artify_content_db or sqlite:////folder/file.db."
         )
 

@@ -1,6 +1,9 @@
 """The ledger: a job's row is committed before its call to OpenAI and settled after it."""
 
+import json
+import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import update
@@ -8,6 +11,8 @@ from sqlalchemy import update
 import models
 from database import SessionLocal
 from openai_client import Generation, GenerationError
+
+log = logging.getLogger("uvicorn.error")
 
 
 class JobFailed(Exception):
@@ -37,7 +42,12 @@ async def run(
     content = models.GeneratedContent(
         content_type=job_type, prompt=prompt, result=generation.result, model=model
     )
-    await run_in_threadpool(_settle, job_id, generation, content)
+    try:
+        await run_in_threadpool(_settle, job_id, generation, content)
+    except Exception:
+        paid_for = json.dumps(asdict(generation), ensure_ascii=False, default=str)
+        log.error("Job %s could not be kept. What came of it: %s", job_id, paid_for)
+        raise
     return generation
 
 

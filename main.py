@@ -1,5 +1,6 @@
 """The Artify Content Backend: the app, its errors, and every route in the order of the README."""
 
+import errno
 import json
 import logging
 import socket
@@ -44,7 +45,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(database.start)
     app.state.openai = None
     if settings.openai_api_key is None:
-        print("WARNING: OPENAI_API_KEY not set", flush=True)
+        print("WARNING: OPENAI_API_KEY not set; /generate/... will answer 503", flush=True)
         yield
         return
     app.state.openai = openai_client.OpenAIClient(settings.openai_api_key, settings)
@@ -66,8 +67,8 @@ app = FastAPIOffline(
 
 
 Database = Annotated[Session, Depends(database.get_db, scope="function")]
-SegmentId = Annotated[schemas.Id, Path(examples=[1])]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+SegmentId = Annotated[schemas.Id, Path(openapi_examples={"first": {"value": 1}})]
+Limit = Annotated[int, Query(ge=1, le=1000), schemas.WHOLE]
 
 
 def _configured(request: Request) -> openai_client.OpenAIClient:
@@ -89,7 +90,7 @@ def _find_segment(segment_id: int) -> models.Segment:
     "/generate/text",
     tags=["generate"],
     max_body_size=schemas.MAX_BODY_BYTES,
-    responses=schemas.NOT_FOUND | schemas.GENERATING,
+    responses=schemas.NOT_FOUND | schemas.generating("text"),
 )
 async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas.TextAnswer:
     """Generate marketing copy, for a segment if one is named, in the language of the prompt."""
@@ -118,7 +119,7 @@ async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas
     "/generate/image",
     tags=["generate"],
     max_body_size=schemas.MAX_BODY_BYTES,
-    responses=schemas.GENERATING,
+    responses=schemas.generating("image"),
 )
 async def generate_image(request: Request, asked: schemas.ImageRequest) -> schemas.ImageAnswer:
     """Generate one image."""
@@ -170,7 +171,7 @@ def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segme
 @app.delete(
     "/segments/{segment_id}",
     tags=["segments"],
-    responses=schemas.NOT_FOUND | schemas.READING,
+    responses=schemas.DELETING,
 )
 def delete_segment(db: Database, segment_id: SegmentId) -> schemas.Message:
     """Delete a segment. What was generated for it stays."""
@@ -183,13 +184,13 @@ def delete_segment(db: Database, segment_id: SegmentId) -> schemas.Message:
     return schemas.Message(message="Segment deleted successfully")
 
 
-@app.get("/analytics/overview", tags=["analytics"], responses=schemas.READING)
+@app.get("/analytics/overview", tags=["analytics"], responses=schemas.reading("project_id"))
 def get_analytics_overview(db: Database, project_id: schemas.Id | None = None) -> schemas.Overview:
     """How campaigns did, over all projects or one."""
     return schemas.Overview(**reports.overview(db, project_id))
 
 
-@app.get("/content/history", tags=["content"], responses=schemas.READING)
+@app.get("/content/history", tags=["content"], responses=schemas.reading("limit"))
 def list_content_history(
     db: Database, limit: Limit = 50, content_type: models.JobType | None = None
 ) -> schemas.ContentHistory:
@@ -199,7 +200,7 @@ def list_content_history(
     return schemas.ContentHistory(history=history, total=total)
 
 
-@app.get("/costs/summary", tags=["costs"], responses=schemas.READING)
+@app.get("/costs/summary", tags=["costs"], responses=schemas.reading("user_id"))
 def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schemas.CostsSummary:
     """What generation cost, over all users or one."""
     return schemas.CostsSummary(**reports.costs_summary(db, user_id))
@@ -208,7 +209,7 @@ def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schema
 @app.get(
     "/costs/history",
     tags=["costs"],
-    responses=schemas.READING,
+    responses=schemas.reading("limit"),
     response_model_exclude_none=True,
 )
 def list_costs_history(
@@ -268,6 +269,8 @@ async def answer_invalid_request(request: Request, error: RequestValidationError
         reason = invalid["msg"]
         if invalid["type"] == "model_attributes_type":
             reason = "Send a JSON object, with the header Content-Type: application/json"
+        elif invalid["type"] == "json_invalid":
+            reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {place[-1]})"
         details.append({"loc": place, "msg": reason, "type": invalid["type"]})
     return _answer(422, details)
 
@@ -351,10 +354,11 @@ def check_address() -> None:
         socket.create_server((settings.host, settings.port), family=family).close()
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
-        stop(
-            f"Cannot listen on {settings.host}:{settings.port}: {reason}. "
-            "Stop what uses that port, or set another PORT."
+        taken = error.errno == errno.EADDRINUSE
+        advice = (
+            "Stop what uses that port, or set another PORT." if taken else "Check HOST and PORT."
         )
+        stop(f"Cannot listen on {settings.host}:{settings.port}: {reason}. {advice}")
 
 
 if __name__ == "__main__":

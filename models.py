@@ -1,9 +1,9 @@
-"""The tables. Timestamps are UTC without a zone; money is US dollars."""
+"""The tables. Timestamps are UTC without a zone; money is US dollars. Indexes: migrations/."""
 
 from datetime import UTC, datetime
 from typing import Literal
 
-from sqlalchemy import Float, Index, String, Text
+from sqlalchemy import Float, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 JobType = Literal["text", "image"]
@@ -35,7 +35,6 @@ class GeneratedContent(Base):
     """What was made: `content_type` is "text" or "image"; an image's `result` is its URL."""
 
     __tablename__ = "generated_content"
-    __table_args__ = (Index("ix_generated_content_created_at_id", "created_at", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     content_type: Mapped[str] = mapped_column(String(50))
@@ -52,7 +51,6 @@ class GenJob(Base):
     """
 
     __tablename__ = "gen_jobs"
-    __table_args__ = (Index("ix_gen_jobs_created_at_id", "created_at", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int | None]
@@ -75,7 +73,7 @@ class Metric(Base):
     __tablename__ = "metrics"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int | None] = mapped_column(index=True)
+    project_id: Mapped[int | None]
     metric_name: Mapped[str] = mapped_column(String(255))
     metric_value: Mapped[float] = mapped_column(Float)
     timestamp: Mapped[datetime | None] = mapped_column(default=utc_now)

@@ -52,7 +52,7 @@ def newest(
     there are beyond the limit too."""
     filters = {name: value for name, value in wanted.items() if value is not None}
     total = session.scalar(select(func.count()).select_from(table).filter_by(**filters))
-    newest_first = (table.created_at.desc(), table.id.desc())
+    newest_first = (table.created_at.desc().nulls_last(), table.id.desc())
     query = select(table).filter_by(**filters).order_by(*newest_first).limit(limit)
     return session.scalars(query).all(), total or 0
 

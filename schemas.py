@@ -2,7 +2,8 @@
 
 import json
 import math
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+import models
 import pricing
 
 MAX_TEXT_PROMPT = 32_000
@@ -63,14 +65,14 @@ def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole_second(moment: datetime) -> str:
-    """UTC to the whole second; a moment with a zone comes from tables made without Alembic."""
-    if moment.tzinfo:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
     return moment.replace(microsecond=0).isoformat()
 
 
 def _whole_number(value: Any) -> Any:
-    """JSON has one kind of number: 100.0 is the integer 100."""
+    """JSON has one kind of number: 100.0 is the integer 100. In an address, only digits count:
+    Python would take 1_0 for 10."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
+        raise PydanticCustomError("int_parsing", "Should be a whole number")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -82,8 +84,8 @@ def _count(value: float) -> int | float:
 STORABLE: JsonDict = {"pattern": r"^[^\u0000]*$"}
 FILLED: JsonDict = {"minLength": 1, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
 
-Integer = Annotated[int, BeforeValidator(_whole_number)]
-Id = Annotated[Integer, Field(ge=1, le=2_147_483_647)]
+WHOLE = BeforeValidator(_whole_number)
+Id = Annotated[int, Field(ge=1, le=2_147_483_647), WHOLE]
 Tone = Annotated[str, Field(max_length=100, json_schema_extra=STORABLE), AfterValidator(_storable)]
 Keyword = Annotated[str, Field(max_length=100, json_schema_extra=FILLED), AfterValidator(_filled)]
 Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
@@ -106,8 +108,12 @@ class TextRequest(Request):
     ]
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
     tone: Tone | None = Field(None, description="전문적, 친근한, 유머러스, …")
-    keywords: Annotated[list[Keyword] | None, Field(max_length=50)] = None
-    max_tokens: Annotated[Integer, Field(ge=1, le=16_384)] = 150
+    keywords: Annotated[
+        list[Keyword] | None, Field(max_length=50, description="To be worked into the text.")
+    ] = None
+    max_tokens: Annotated[
+        int, Field(ge=1, le=16_384, description="The text's largest length, in tokens."), WHOLE
+    ] = 150
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -412,7 +418,7 @@ OPENAI_NOT_CONFIGURED = "OpenAI API key not configured. Please set OPENAI_API_KE
 DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
 OUR_MISTAKE = "Something went wrong on our side. The reason is in the server's log."
 
-# How /docs shows it: `responses=schemas.NOT_FOUND | schemas.READING`.
+# How /docs shows it, for each kind of route.
 Documented = dict[int | str, dict[str, Any]]
 
 
@@ -423,23 +429,42 @@ def _documented(
     return {status: {"model": model, "description": description, "content": example}}
 
 
+def _invalid(place: str, field: str, reason: str) -> Documented:
+    detail = [{"loc": [place, field], "msg": reason, "type": "value_error"}]
+    description = "The request is not valid; nothing was stored or spent."
+    return _documented(422, description, detail, InvalidRequest)
+
+
 NOT_FOUND = _documented(404, "There is no such segment.", SEGMENT_NOT_FOUND)
 UNAVAILABLE = _documented(
     503, "The database is out of reach; Retry-After says for how long.", DATABASE_LOST
 )
-READING = UNAVAILABLE | _documented(
-    422,
-    "The request is not valid; nothing was stored or spent.",
-    [{"loc": ["body", "prompt"], "msg": "Text must not be blank", "type": "blank"}],
-    InvalidRequest,
+READING = UNAVAILABLE | _invalid("query", "limit", "Input should be greater than or equal to 1")
+DELETING = (
+    UNAVAILABLE | NOT_FOUND | _invalid("path", "segment_id", "Input should be a whole number")
 )
-WRITING = READING | _documented(413, "The request is too large.", BODY_TOO_LARGE)
-FAILED = _documented(
-    500,
-    "Nothing came of the call to OpenAI; its job is kept as failed.",
-    "Failed to generate text: OpenAI rejected the API key (401). Check OPENAI_API_KEY.",
+WRITING = (
+    UNAVAILABLE
+    | _invalid("body", "name", "Text must not be blank")
+    | _documented(413, "The request is too large.", BODY_TOO_LARGE)
 )
-NOT_CONFIGURED = _documented(
-    503, "No OpenAI key is set, or the database is out of reach.", OPENAI_NOT_CONFIGURED
-)
-GENERATING = WRITING | FAILED | NOT_CONFIGURED
+
+
+def reading(filtered_by: str) -> Documented:
+    return UNAVAILABLE | _invalid("query", filtered_by, "Should be a whole number")
+
+
+def generating(job_type: models.JobType) -> Documented:
+    failure = "OpenAI rejected the API key (401). Check OPENAI_API_KEY."
+    return (
+        WRITING
+        | _invalid("body", "prompt", "Text must not be blank")
+        | _documented(
+            500,
+            "Nothing came of the call to OpenAI; its job is kept as failed.",
+            f"Failed to generate {job_type}: {failure}",
+        )
+        | _documented(
+            503, "No OpenAI key is set, or the database is out of reach.", OPENAI_NOT_CONFIGURED
+        )
+    )

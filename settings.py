@@ -2,11 +2,11 @@
 
 import multiprocessing
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from dotenv import load_dotenv
 
@@ -43,13 +43,16 @@ def _text(name: str) -> str | None:
 
 
 def _number(name: str, default: float, lowest: float, highest: float) -> float:
+    """The setting's value within its limits; a whole number where the default is one."""
     value = _text(name) or str(default)
+    kind = type(default)
     try:
-        number = float(value)
+        number = kind(value)
     except ValueError:
         number = float("nan")
     if not lowest <= number <= highest:
-        stop(f"{name} must be a number from {lowest:g} to {highest:g}; it is {value!r}.")
+        what = "a whole number" if kind is int else "a number"
+        stop(f"{name} must be {what} from {lowest:g} to {highest:g}; it is {value!r}.")
     return number
 
 
@@ -62,22 +65,30 @@ def _openai_api_key() -> str | None:
 
 def _openai_base_url() -> str | None:
     url = _text("OPENAI_BASE_URL")
-    if url and not re.match(r"https?://[\w.-]+|https?://\[[\da-f:]+\]", url):
-        stop(f"OPENAI_BASE_URL must start with http:// or https:// and a host; it is {url!r}.")
+    try:
+        parts = urlsplit(url or "https://host")
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or " " in (url or ""):
+        stop("OPENAI_BASE_URL must look like https://host/v1 or http://localhost:9000/v1.")
     return url
 
 
 def read() -> Settings:
     """The settings of this process. Ends it with a one-line reason where one cannot be used."""
-    load_dotenv(ROOT / ".env", encoding="utf-8-sig")
+    try:
+        load_dotenv(ROOT / ".env", encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        stop(f"{ROOT / '.env'} is not in UTF-8. Save it again with that encoding.")
     return Settings(
         database_url=_text("DATABASE_URL") or f"sqlite:///{ROOT / 'artify.db'}",
         openai_api_key=_openai_api_key(),
         openai_base_url=_openai_base_url(),
         host=_text("HOST") or "0.0.0.0",
         port=int(_number("PORT", 8000, 1, 65535)),
-        text_timeout_seconds=_number("TEXT_TIMEOUT_SECONDS", 60, 0.1, 3600),
-        image_timeout_seconds=_number("IMAGE_TIMEOUT_SECONDS", 180, 0.1, 3600),
+        text_timeout_seconds=_number("TEXT_TIMEOUT_SECONDS", 60.0, 0.1, 3600),
+        image_timeout_seconds=_number("IMAGE_TIMEOUT_SECONDS", 180.0, 0.1, 3600),
     )
 
 

@@ -1,5 +1,5 @@
-"""Runs the migrations on the connection that `database.bring_up` has locked, or, for the
-`alembic` command line, on one of its own."""
+"""Runs the migrations on the connection of `database.bring_up`, or, for the `alembic` command line,
+on one of its own; one process at a time."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -9,6 +9,7 @@ import models
 
 
 def migrate(connection: Connection) -> None:
+    database.lock_for_migration(connection)
     context.configure(connection=connection, target_metadata=models.Base.metadata)
     with context.begin_transaction():
         context.run_migrations()

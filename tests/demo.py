@@ -54,7 +54,8 @@ def walk(url: str) -> None:
         f"\nThis text cost ${text['cost']:.7f}, this image ${image['cost']:.2f}; "
         f"all jobs of this demo so far ${costs['total_cost']:.7f}."
         "\n(Priced as if OpenAI had answered. The stand-in did: nothing is billed.)"
-        f"\n\nServing on until Ctrl-C. Try everything yourself: {url}/docs",
+        f"\n\nServing on until Ctrl-C. Try everything yourself: {url}/docs"
+        f"\n(The images end with it. To forget the rest: rm {DATABASE.name}*)",
         flush=True,
     )
 
@@ -71,6 +72,7 @@ def demo() -> None:
         os.environ["DATABASE_URL"] = f"sqlite:///{DATABASE}"
         os.environ["OPENAI_API_KEY"] = "sk-demo"
         os.environ["OPENAI_BASE_URL"] = f"{openai_url}/v1"
+        os.environ.setdefault("HOST", "127.0.0.1")  # a demo is not for the whole network
         os.environ["NO_PROXY"] = "localhost,127.0.0.1"
         # Only now: these read the environment.
         import main  # noqa: PLC0415
@@ -78,7 +80,8 @@ def demo() -> None:
 
         main.check_address()
         host, port = settings.host, settings.port
-        url = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}"
+        name = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{port}"
         print(f"A stand-in for OpenAI answers at {openai_url}; no key is needed.", flush=True)
         threading.Thread(target=walk, args=[url], daemon=True).start()
         uvicorn.run(main.app, host=host, port=port, log_level="warning")

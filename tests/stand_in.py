@@ -8,7 +8,8 @@ Its next answers are told over HTTP, one behaviour for each, in order:
          -d '[{"behavior": "rate_limited", "retry_after": 7}, {"behavior": "slow", "seconds": 2}]'
 
 and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
-wait first); an "ok" text takes `text` and `usage` to answer with.
+wait first); an "ok" text takes `text` and `usage` to answer with, and "verbatim" a `status` and a
+`body`. What else it can do: python -m tests.stand_in --help
 """
 
 import argparse
@@ -94,6 +95,10 @@ def _wrong_shape(request: Request, told: dict[str, Any]) -> Response:
     return JSONResponse({"choices": "none", "data": "none"})
 
 
+def _verbatim(request: Request, told: dict[str, Any]) -> Response:
+    return Response(told["body"], told.get("status", 200), media_type="application/json")
+
+
 def _dropped(request: Request, told: dict[str, Any]) -> Response:
     return Dropped()
 
@@ -109,6 +114,7 @@ FAULTS: dict[str, Callable[[Request, dict[str, Any]], Response]] = {
     "not_json": _not_json,
     "wrong_shape": _wrong_shape,
     "dropped": _dropped,
+    "verbatim": _verbatim,
 }
 # Behaviours that change the answer: "slow" waits `seconds`; "refused" and "empty" carry no text,
 # "cut" none for want of max_tokens; "no_usage" counts nothing; "b64_json" sends the image itself.
@@ -289,9 +295,19 @@ def serving() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="A stand-in for OpenAI.")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"Behaviours: {', '.join((*FAULTS, *CHANGES))}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000)
     at = parser.parse_args()
-    print(f"The stand-in for OpenAI: OPENAI_BASE_URL=http://{at.host}:{at.port}/v1", flush=True)
-    uvicorn.Server(config(host=at.host, port=at.port)).run()
+    try:
+        listening = socket.create_server((at.host, at.port))
+    except OSError as error:
+        parser.exit(1, f"Cannot listen on {at.host}:{at.port}: {error.strerror}\n")
+    host, port = listening.getsockname()
+    print(f"A stand-in for OpenAI: OPENAI_BASE_URL=http://{host}:{port}/v1", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config()).run(sockets=[listening])

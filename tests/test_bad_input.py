@@ -63,7 +63,7 @@ BODIES: list[tuple[str, Any, str]] = [
 ]
 RAW: list[tuple[str, bytes, str]] = [
     (TEXT, b"", "Field required"),
-    (TEXT, b"{", "JSON decode error"),
+    (TEXT, b"{", "Expecting property name"),
     (TEXT, b"null", "Send a JSON object"),
     (TEXT, b'{"prompt": "\xff"}', "JSON cannot be read"),
     (TEXT, b'{"prompt": "\\ud800"}', "unicode string"),
@@ -127,7 +127,7 @@ def test_bad_query(service: Service, stand_in: StandIn, path: str) -> None:
     refused(service, stand_in, service.get(path))
 
 
-@pytest.mark.parametrize("segment_id", ["0", "2147483648", "-1", "one", "%00", "1.5"])
+@pytest.mark.parametrize("segment_id", ["0", "2147483648", "-1", "one", "%00", "1.5", "1.0", "1_0"])
 def test_bad_segment_id(service: Service, stand_in: StandIn, segment_id: str) -> None:
     refused(service, stand_in, service.client.delete(f"/segments/{segment_id}"))
 

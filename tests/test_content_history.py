@@ -57,3 +57,17 @@ def test_the_limit_cuts_the_oldest_and_the_total_still_counts_them(service: Serv
     assert listed["history"][0]["created_at"] == "2026-11-23T10:00:00"
     assert service.get("/content/history", limit=1000).json()["history"][-1]["result"] == "2"
     assert len(service.get("/content/history", limit=1).json()["history"]) == 1
+
+
+def test_what_has_no_date_comes_last(service: Service) -> None:
+    """Older tables may hold such rows; SQLite and PostgreSQL sort NULL differently."""
+    dates = (None, datetime(2026, 11, 23), None, datetime(2026, 11, 22))
+    service.insert(
+        models.GeneratedContent,
+        *(
+            {"content_type": "text", "prompt": "p", "result": str(number), "created_at": date}
+            for number, date in enumerate(dates)
+        ),
+    )
+    listed = service.get("/content/history").json()["history"]
+    assert [item["result"] for item in listed] == ["1", "3", "2", "0"]

@@ -1,6 +1,8 @@
 """POST /generate/text: the answer, the rows, and what OpenAI was asked."""
 
+import socket
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +112,7 @@ def test_unknown_segment_is_404_before_anything_is_spent(
         ("blocked", "OpenAI answered 400: Your request was rejected by our safety system", 0),
         ("broken_json", "OpenAI's answer could not be read.", None),
         ("not_json", "OpenAI's answer could not be read.", None),
-        ("wrong_shape", "OpenAI's answer could not be read.", None),
+        ("wrong_shape", "OpenAI answered without any text.", None),
         ("dropped", "broke off before the answer was complete", None),
         ("no_choices", "OpenAI answered without any text.", "usage"),
         ("empty", "OpenAI answered without any text.", "usage"),
@@ -143,15 +145,111 @@ def test_a_failed_call_is_500_and_a_failed_row_without_content(
     assert len(stand_in.asked) == 1, "one request is one call: no silent retry is billed"
 
 
-@pytest.mark.parametrize("behavior", ["unauthorized", "echoed_key"])
-def test_no_piece_of_the_key_shows(service: Service, stand_in: StandIn, behavior: str) -> None:
-    stand_in.will(behavior)
+TEXT = '"message": {"content": "좋은 아침"}'
+USAGE = '"usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}'
+COST = 0.000035
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "cost"),
+    [
+        (f'{{"choices": [{{{TEXT}}}], {USAGE}}}', "좋은 아침", COST),
+        (f'\ufeff{{"choices": [{{{TEXT}}}], {USAGE}}}', "좋은 아침", COST),
+        (f'{{"choices": [{{{TEXT}, "finish_reason": 0}}, 5], {USAGE}}}', "좋은 아침", COST),
+        (f'{{"choices": [{{{TEXT}}}], "usage": []}}', "좋은 아침", None),
+        (f'{{"choices": [{{{TEXT}}}], "usage": {{"prompt_tokens": 10}}}}', "좋은 아침", None),
+        (f'{{"choices": [{{{TEXT}}}], {USAGE.replace("10", "10.0")}}}', "좋은 아침", COST),
+        (f'{{"choices": [{{{TEXT}}}], {USAGE.replace("10", "10.5")}}}', "좋은 아침", None),
+        (f'{{"choices": [{{{TEXT}}}], {USAGE.replace("10", "-1")}}}', "좋은 아침", None),
+        (f'{{"choices": [{{{TEXT}}}], {USAGE.replace("10", "NaN")}}}', "좋은 아침", None),
+        (f'{{"choices": [{{{TEXT}}}], {USAGE.replace("10", "2147483648")}}}', "좋은 아침", None),
+        (f'{{"choices": [{{{TEXT}}}], {USAGE.replace("30", "null")}}}', "좋은 아침", COST),
+        (
+            '{"choices": [{"message": {"content": [{"type": "text", "text": "좋은 "},'
+            f' {{"type": "text", "text": "아침"}}], "refusal": false}}}}], {USAGE}}}',
+            "좋은 아침",
+            COST,
+        ),
+        (f'{{"choices": [{{"message": {{"content": "a\\ud800b"}}}}], {USAGE}}}', "a?b", COST),
+        (f'{{"choices": [{{"message": {{"content": "a\\u0000b"}}}}], {USAGE}}}', "ab", COST),
+    ],
+)
+def test_copy_in_an_odd_answer_is_kept(
+    service: Service, stand_in: StandIn, body: str, text: str, cost: float | None
+) -> None:
+    stand_in.will("verbatim", body=body)
+    response = service.post("/generate/text", COFFEE)
+    assert response.status_code == 200, response.text
+    assert (response.json()["text"], response.json()["cost"]) == (text, cost)
+    assert only_job(service)["estimated_cost"] == cost
+    (content,) = service.rows(models.GeneratedContent)
+    assert content["result"] == text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "cost"),
+    [
+        (200, f'{{"choices": null, {USAGE}}}', "OpenAI answered without any text.", COST),
+        (200, f'{{"choices": [null], {USAGE}}}', "OpenAI answered without any text.", COST),
+        (200, f'{{"choices": [{{"message": null}}], {USAGE}}}', "without any text", COST),
+        (200, '{"error": {"message": "Provider overloaded"}}', "Provider overloaded", None),
+        (400, '{"error": {"message": "bad \\ud83d"}}', "OpenAI answered 400: bad ?", 0),
+        (400, '{"error": "model not loaded"}', "OpenAI answered 400: model not loaded", 0),
+        (400, '[{"error": {"message": "bad"}}]', "OpenAI answered 400: bad", 0),
+        (404, '{"detail": "Not Found"}', "OpenAI answered 404: Not Found", 0),
+        (404, "", "OpenAI answered 404: no reason given", 0),
+        # A gateway that gave up cannot know whether the call was billed.
+        (504, "<html>Gateway Time-out</html>", "OpenAI answered 504", None),
+    ],
+)
+def test_every_way_to_say_no_is_understood(
+    service: Service, stand_in: StandIn, status: int, body: str, reason: str, cost: float | None
+) -> None:
+    stand_in.will("verbatim", status=status, body=body)
+    response = service.post("/generate/text", COFFEE)
+    assert response.status_code == 500
+    assert reason in response.json()["detail"]
+    job = only_job(service)
+    assert (job["status"], job["estimated_cost"]) == ("failed", cost)
+
+
+def test_a_reason_without_end_is_cut(service: Service, stand_in: StandIn) -> None:
+    stand_in.will("verbatim", status=400, body='{"error": "' + "가" * 300_000 + '"}')
+    assert len(service.post("/generate/text", COFFEE).json()["detail"]) < 600
+
+
+TAIL = KEY[-4:]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"behavior": "unauthorized"},
+        {"behavior": "echoed_key"},
+        {"behavior": "verbatim", "status": 429, "body": f'{{"error": "key ending in ({TAIL})."}}'},
+        {"behavior": "verbatim", "status": 429, "body": f'{{"error": "key …{KEY[-9:]}"}}'},
+        {
+            "behavior": "verbatim",
+            "body": f'{{"choices": [{{"message": {{"refusal": "bad key {KEY}"}}}}]}}',
+        },
+        {"behavior": "verbatim", "body": f'{{"error": {{"message": "bad key {KEY}"}}}}'},
+    ],
+)
+def test_no_piece_of_the_key_shows(
+    service: Service, stand_in: StandIn, told: dict[str, object]
+) -> None:
+    stand_in.client.post("/stand-in/next", json=told).raise_for_status()
     detail = service.post("/generate/text", COFFEE).json()["detail"]
     job = only_job(service)
     for shown in (detail, str(job["error_message"]), service.log.read_text()):
-        assert KEY not in shown
         assert not any(KEY[start : start + 6] in shown for start in range(len(KEY) - 5))
-        assert KEY[-4:] not in shown
+        assert TAIL not in shown
+
+
+def test_words_that_only_look_like_a_key_stay(service: Service, stand_in: StandIn) -> None:
+    said = "This risk-free, task-based test model is EMPTY."
+    stand_in.will("verbatim", status=400, body=f'{{"error": "{said}"}}')
+    assert said in service.post("/generate/text", COFFEE).json()["detail"]
 
 
 def test_text_without_usage_is_kept_and_its_cost_is_unknown(
@@ -166,11 +264,6 @@ def test_text_without_usage_is_kept_and_its_cost_is_unknown(
     assert job["status"] == "completed"
     assert job["estimated_cost"] is None
     assert job["total_tokens"] is None
-
-
-def test_a_nul_in_the_answer_does_not_lose_it(service: Service, stand_in: StandIn) -> None:
-    stand_in.will("ok", text="좋은\x00 아침")
-    assert service.post("/generate/text", COFFEE).json()["text"] == "좋은 아침"
 
 
 def test_without_a_key_generation_is_503_and_the_rest_works(
@@ -214,3 +307,22 @@ def test_a_server_that_is_not_there_costs_nothing(new_database: NewDatabase) -> 
         assert response.status_code == 500
         assert "127.0.0.1 cannot be reached" in response.json()["detail"]
         assert only_job(service)["estimated_cost"] == 0
+
+
+def test_a_server_that_accepts_no_connection_costs_nothing(tmp_path: Path) -> None:
+    with socket.socket() as full:  # a backlog nobody empties: connecting takes for ever
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(address)
+        with running(
+            f"sqlite:///{tmp_path}/a.db", OPENAI_BASE_URL=f"http://127.0.0.1:{address[1]}/v1"
+        ) as service:
+            response = service.post("/generate/text", COFFEE)
+            assert "127.0.0.1 cannot be reached" in response.json()["detail"]
+            assert only_job(service)["estimated_cost"] == 0
+        for each in waiting:
+            each.close()

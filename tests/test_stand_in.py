@@ -1,6 +1,7 @@
 """The stand-in for OpenAI, met by the real SDK."""
 
 import base64
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.conftest import EXAMPLE, KEY, ROOT, StandIn
+from tests.conftest import KEY, ROOT, StandIn
 
 HELLO = [{"role": "user", "content": "안녕하세요"}]
 
@@ -83,10 +84,14 @@ def test_it_waits_counts_and_remembers_as_told(sdk: openai.OpenAI, stand_in: Sta
     assert "rate_limited" in refused.json()["error"]
 
 
-def test_it_starts_by_hand() -> None:
+def test_it_starts_and_stops_by_hand() -> None:
     command = [sys.executable, "-m", "tests.stand_in", "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         assert process.stdout
-        assert "OPENAI_BASE_URL=http://127.0.0.1:" in process.stdout.readline()
-        process.terminate()
-    assert "OPENAI_BASE_URL" in EXAMPLE
+        url = process.stdout.readline().strip().partition("OPENAI_BASE_URL=")[2]
+        with openai.OpenAI(base_url=url, api_key=KEY) as sdk:
+            assert chat(sdk).usage
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == ""

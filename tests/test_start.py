@@ -1,13 +1,14 @@
 """Starting the service and the demo as the README says, and why they would not start."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from tests.conftest import EXAMPLE, KEY, ROOT, wait_until
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port below those that the system gives to anyone who connects."""
+    while True:
+        port = random.randint(15_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
-@contextmanager
+@contextlib.contextmanager
 def started(
     *command: str, folder: Path = ROOT, **environment: Any
 ) -> Iterator[subprocess.Popen[str]]:
@@ -78,6 +81,14 @@ def test_main_serves_on_host_and_port_of_dotenv_and_the_environment_wins(copy: P
     assert KEY not in output
 
 
+def test_a_dotenv_in_another_encoding_is_said_in_one_line(copy: Path) -> None:
+    (copy / ".env").write_text("HOST=127.0.0.1  # 내 컴퓨터\n", encoding="cp949")
+    with started("main.py", folder=copy) as process:
+        (line,) = process.communicate(timeout=30)[0].splitlines()
+        assert process.returncode == 1
+    assert line.endswith(".env is not in UTF-8. Save it again with that encoding.")
+
+
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -95,11 +106,15 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "reason"),
     [
-        ("PORT", "http", "PORT must be a number from 1 to 65535; it is 'http'."),
-        ("PORT", "70000", "PORT must be a number from 1 to 65535; it is '70000'."),
+        ("PORT", "http", "PORT must be a whole number from 1 to 65535; it is 'http'."),
+        ("PORT", "70000", "PORT must be a whole number from 1 to 65535; it is '70000'."),
+        ("PORT", "80.5", "PORT must be a whole number from 1 to 65535; it is '80.5'."),
+        ("HOST", "no.such.host.invalid", "Cannot listen on no.such.host.invalid:8000"),
         ("TEXT_TIMEOUT_SECONDS", "0", "TEXT_TIMEOUT_SECONDS must be a number from 0.1"),
-        ("OPENAI_BASE_URL", "localhost:9000", "OPENAI_BASE_URL must start with http://"),
-        ("OPENAI_BASE_URL", "http://[", "OPENAI_BASE_URL must start with http://"),
+        ("OPENAI_BASE_URL", "localhost:9000", "OPENAI_BASE_URL must look like https://"),
+        ("OPENAI_BASE_URL", "http://[", "OPENAI_BASE_URL must look like https://"),
+        ("OPENAI_BASE_URL", "http://a:9x/v1", "OPENAI_BASE_URL must look like https://"),
+        ("OPENAI_BASE_URL", "ftp://me:geheim@a", "OPENAI_BASE_URL must look like https://"),
         ("OPENAI_API_KEY", "sk-geheim 비밀", "OPENAI_API_KEY has spaces"),
     ],
 )

@@ -62,13 +62,12 @@ def upgrade() -> None:
         if_not_exists=True,
         sqlite_autoincrement=True,
     )
-    for table, columns in (
-        ("generated_content", ["created_at", "id"]),
-        ("gen_jobs", ["created_at", "id"]),
-        ("metrics", ["project_id"]),
-    ):
-        name = "_".join(("ix", table, *columns))
-        op.create_index(name, table, columns, if_not_exists=True)
+    # Undated rows, which older tables may have, come last: SQLite's DESC means that already.
+    newest = [sa.text("created_at DESC NULLS LAST" if postgresql else "created_at DESC")]
+    newest += [sa.text("id DESC")]
+    for table in ("generated_content", "gen_jobs"):
+        op.create_index(f"ix_{table}_newest", table, newest, if_not_exists=True)
+    op.create_index("ix_metrics_project_id", "metrics", ["project_id"], if_not_exists=True)
 
 
 def downgrade() -> None:
