@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
 
 import models
 from database import SessionLocal
@@ -44,10 +45,10 @@ async def run(
     )
     try:
         await run_in_threadpool(_settle, job_id, generation, content)
-    except Exception:
+    except SQLAlchemyError:
+        # It is paid for: the client gets it, and the log keeps what the row could not.
         paid_for = json.dumps(asdict(generation), ensure_ascii=False, default=str)
-        log.error("Job %s could not be kept. What came of it: %s", job_id, paid_for)
-        raise
+        log.exception("Job %s stays pending; it came to %s", job_id, paid_for)
     return generation
 
 

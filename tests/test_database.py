@@ -27,6 +27,7 @@ from tests.conftest import (
     StandIn,
     database_engine,
     running,
+    wait_until,
 )
 
 WORKERS = 4
@@ -218,6 +219,27 @@ def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
         assert service.get("/segments").is_success
         assert service.get("/").json()["database"] == "connected"
         assert service.post("/generate/text", COFFEE).is_success
+
+
+def test_what_is_paid_for_reaches_the_client_though_the_database_goes_meanwhile(
+    own_postgresql: PostgresServer, stand_in: StandIn
+) -> None:
+    stand_in.will("slow", seconds=1)
+    with (
+        running(own_postgresql.get_uri(), OPENAI_BASE_URL=stand_in.url) as service,
+        ThreadPoolExecutor() as clients,
+    ):
+        answering = clients.submit(service.post, "/generate/text", COFFEE)
+        wait_until(lambda: stand_in.asked, "OpenAI to be asked")
+        own_postgresql.stop()
+        try:
+            answer = answering.result()
+        finally:
+            own_postgresql.ensure_postgres_running()
+        assert answer.status_code == 200
+        (job,) = [job for job in service.rows(models.GenJob) if job["status"] == "pending"]
+        line = f'Job {job["id"]} stays pending; it came to {{"result": "{answer.json()["text"]}"'
+        assert line in service.log.read_text()
 
 
 def fails_to_start(database_url: str, **options: Any) -> str:

@@ -16,7 +16,7 @@ BASH = shutil.which("bash")
 
 def curl_examples(readme: Path) -> list[str]:
     blocks: list[str] = BLOCK.findall(readme.read_text())
-    return [block for block in blocks if "curl " in block]
+    return [block for block in blocks if "http://localhost:8000/" in block and "curl" in block]
 
 
 @pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="no bash or no curl here")
