@@ -354,10 +354,9 @@ def check_address() -> None:
         socket.create_server((settings.host, settings.port), family=family).close()
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
-        taken = error.errno == errno.EADDRINUSE
-        advice = (
-            "Stop what uses that port, or set another PORT." if taken else "Check HOST and PORT."
-        )
+        advice = "Check HOST: 0.0.0.0 listens everywhere, 127.0.0.1 on this machine alone."
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            advice = "Stop what uses that port, or set another PORT."
         stop(f"Cannot listen on {settings.host}:{settings.port}: {reason}. {advice}")
 
 

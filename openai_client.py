@@ -171,7 +171,8 @@ class OpenAIClient:
                 or any(piece in word for piece in pieces)
             )
 
-        return " ".join("[hidden]" if tells(word) else word for word in text[:MAX_REASON].split())
+        words = ("[hidden]" if tells(word) else word for word in text.split())
+        return " ".join(words)[:MAX_REASON]
 
 
 def text_messages(
