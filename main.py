@@ -45,7 +45,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(database.start)
     app.state.openai = None
     if settings.openai_api_key is None:
-        print("WARNING: OPENAI_API_KEY not set; /generate/... will answer 503", flush=True)
+        print("WARNING: OPENAI_API_KEY not set", flush=True)
         yield
         return
     app.state.openai = openai_client.OpenAIClient(settings.openai_api_key, settings)
@@ -64,6 +64,8 @@ app = FastAPIOffline(
     redoc_url=None,
     generate_unique_id_function=lambda route: route.name,
 )
+# On the router: on the app, FastAPI would answer in bare text before AnnouncedBodyLimit can.
+app.router.max_body_size = schemas.MAX_BODY_BYTES
 
 
 Database = Annotated[Session, Depends(database.get_db, scope="function")]
@@ -89,7 +91,6 @@ def _find_segment(segment_id: int) -> models.Segment:
 @app.post(
     "/generate/text",
     tags=["generate"],
-    max_body_size=schemas.MAX_BODY_BYTES,
     responses=schemas.NOT_FOUND | schemas.generating("text"),
 )
 async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas.TextAnswer:
@@ -118,7 +119,6 @@ async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas
 @app.post(
     "/generate/image",
     tags=["generate"],
-    max_body_size=schemas.MAX_BODY_BYTES,
     responses=schemas.generating("image"),
 )
 async def generate_image(request: Request, asked: schemas.ImageRequest) -> schemas.ImageAnswer:
@@ -149,7 +149,6 @@ def list_segments(db: Database) -> schemas.SegmentList:
 @app.post(
     "/segments",
     tags=["segments"],
-    max_body_size=schemas.MAX_BODY_BYTES,
     responses=schemas.WRITING,
 )
 def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
@@ -248,9 +247,6 @@ async def check_health() -> schemas.Health:
     """Whether this process answers; asks nothing of the database."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return schemas.Health(status="healthy", timestamp=now)
-
-
-# Errors: what a client reads when something goes wrong.
 
 
 def _answer(status: int, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -230,6 +230,13 @@ def new_database(
         yield make
 
 
+@pytest.fixture
+def new_postgresql(postgresql_url: str, tmp_path: Path) -> Iterator[NewDatabase]:
+    """For what only PostgreSQL has."""
+    with making_databases("postgresql", postgresql_url, tmp_path) as make:
+        yield make
+
+
 @pytest.fixture(scope="session")
 def running_service(new_database: NewDatabase, stand_in_server: StandIn) -> Iterator[Service]:
     with running(new_database(), OPENAI_BASE_URL=stand_in_server.url) as service:

@@ -42,14 +42,10 @@ def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
-def test_the_service_starts_on_every_spelling(postgresql_url: str, scheme: str) -> None:
-    url = database.parse_url(postgresql_url).set(drivername=scheme)
+def test_the_service_starts_on_every_spelling(new_postgresql: NewDatabase, scheme: str) -> None:
+    url = database.parse_url(new_postgresql()).set(drivername=scheme)
     with running(url.render_as_string(hide_password=False)) as service:
         assert service.get("/").json()["database"] == "connected"
-        with service.engine.begin() as connection:
-            for table in ("segments", "generated_content", "gen_jobs", "metrics"):
-                connection.execute(text(f"DROP TABLE {table}"))
-            connection.execute(text("DROP TABLE alembic_version"))
 
 
 def test_sqlite_waits_for_locks_and_enforces_foreign_keys(tmp_path: Path) -> None:
