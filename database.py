@@ -99,7 +99,8 @@ def start() -> None:
         _check_encoding(engine)
         bring_up(engine)
     except DBAPIError as error:
-        reason = " ".join(str(error.orig).split()).rstrip(".?")
+        # psycopg2 adds hints of its own and a line for each address it tried.
+        reason = str(error.orig).partition("\n")[0].rstrip(".")
         stop(f"Cannot use {name}: {reason}. {_advice(engine.url, error)}")
     except alembic.util.CommandError as error:
         stop(

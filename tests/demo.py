@@ -80,7 +80,8 @@ def demo() -> None:
 
         main.check_address()
         host, port = settings.host, settings.port
-        name = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        here = ("0.0.0.0", "127.0.0.1", "::")
+        name = "localhost" if host in here else f"[{host}]" if ":" in host else host
         url = f"http://{name}:{port}"
         print(f"A stand-in for OpenAI answers at {openai_url}; no key is needed.", flush=True)
         threading.Thread(target=walk, args=[url], daemon=True).start()

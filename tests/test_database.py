@@ -253,7 +253,7 @@ def test_an_unreachable_database_is_named_at_start_without_its_password(query: s
     line = fails_to_start(f"postgresql://artify:geheim@127.0.0.1:1/artify_content_db{query}")
     assert line.startswith('ERROR: Cannot use the database "artify_content_db" on 127.0.0.1')
     assert "postgresql://artify:***@127.0.0.1:1/artify_content_db" in line
-    assert "Check that PostgreSQL runs there" in line
+    assert "Connection refused. Check that PostgreSQL runs there" in line
     assert "geheim" not in line
 
 

@@ -140,7 +140,7 @@ def test_the_demo_walks_through_the_service_and_goes_on_serving() -> None:
             line = process.stdout.readline()
             assert line, f"the demo ended:\n{printed}"
             printed += line
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://localhost:{port}"
         assert f"{url}/docs" in printed
         for part in ("POST /segments", "POST /generate/text", "POST /generate/image", "cost $0."):
             assert part in printed
