@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
-    ("settings", "pricing", "models"),
+    ("settings", "pricing", "models", "group_commit"),
     ("database", "schemas", "openai_client"),
     ("jobs", "reports"),
     ("main",),
