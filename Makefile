@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format clean
+.PHONY: help demo run test bench lint format clean
 
 help: ## Show what make can do here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,10 @@ run: $(VENV)/service ## Serve for real, with the OpenAI key and the database of 
 	@$(RUN) main.py
 
 test: $(VENV)/tests ## Run all tests, on SQLite and on a real PostgreSQL
-	@$(RUN) -m pytest -n 2 $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
+
+bench: $(VENV)/tests ## Measure generation beside a bare and a naive handler (about 5 minutes)
+	@$(RUN) -m bench $(ARGS)
 
 lint: $(VENV)/tests ## Check style and types
 	@$(VENV)/bin/ruff check .

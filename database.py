@@ -16,6 +16,7 @@ from settings import ROOT, settings, stop
 
 CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 10
+LOCK_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 # Any number will do, so long as every worker of every release uses the same one.
 MIGRATION_LOCK = 7_236_415
@@ -47,16 +48,40 @@ def connect(url: URL) -> Engine:
     options = {
         "client_encoding": "utf8",
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        # A network that swallows packets would otherwise hold a request for a quarter of an hour.
+        # A network that swallows packets would otherwise hold a request for a quarter of an hour,
+        # and a server that died with its machine, for two hours.
         "tcp_user_timeout": ANSWER_TIMEOUT_SECONDS * 1000,
+        "keepalives_idle": ANSWER_TIMEOUT_SECONDS // 2,
+        "keepalives_interval": 1,
+        "keepalives_count": ANSWER_TIMEOUT_SECONDS // 2,
     }
     own = {name: value for name, value in options.items() if name not in url.query}
-    # A ping before each use replaces connections that a restart of PostgreSQL has cut.
-    return create_engine(url, connect_args=own, pool_pre_ping=True)
+    engine = create_engine(
+        url,
+        connect_args=own,
+        # A ping before each use replaces connections that a restart of PostgreSQL has cut.
+        pool_pre_ping=True,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        # Many updates in one round trip.
+        executemany_mode="values_plus_batch",
+    )
+    event.listen(engine, "connect", _limit_waiting)
+    return engine
 
 
 def _enforce_foreign_keys(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _limit_waiting(connection: Any, _record: Any) -> None:
+    """Let no transaction wait for ever for one whose process is gone, nor stay open behind it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';"
+            f"SET idle_in_transaction_session_timeout = '{ANSWER_TIMEOUT_SECONDS}s'"
+        )
+    connection.commit()
 
 
 def bring_up(engine: Engine) -> None:
@@ -75,6 +100,7 @@ def lock_for_migration(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN EXCLUSIVE")
     else:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
 
 

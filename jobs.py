@@ -1,87 +1,370 @@
-"""The ledger: a job's row is committed before its call to OpenAI and settled after it."""
+"""The ledger: a job's row is committed before its call to OpenAI and settled after it, whatever
+happens to the client, the database or this process meanwhile."""
 
+import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
+import tenacity
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 import models
-from database import SessionLocal
-from openai_client import Generation, GenerationError
+from database import SessionLocal, engine
+from group_commit import UNAVAILABLE, GroupCommit
+from openai_client import Generation, GenerationError, Usage
+from settings import settings
+
+SETTLE_SECONDS = 30  # how long a database that went away is waited for
+LONGEST_CALL = {
+    "text": timedelta(seconds=settings.text_timeout_seconds),
+    "image": timedelta(seconds=settings.image_timeout_seconds),
+}
+# After the call's own deadline, a row of a living process is settled within this time.
+TIME_TO_SETTLE = timedelta(seconds=SETTLE_SECONDS + 10)
+RECONCILE_SECONDS = 3
+LAST_SECONDS = 2  # to settle in, once the drain time is over
 
 log = logging.getLogger("uvicorn.error")
 
 
 class JobFailed(Exception):
-    """A generation came to nothing; `str()` says why, for people."""
+    """A generation came to nothing; `str()` says why, for people. `replayed`: it did so before."""
 
-    def __init__(self, job_type: models.JobType, reason: GenerationError) -> None:
+    def __init__(self, job_type: models.JobType, reason: object, *, replayed: bool = False) -> None:
         super().__init__(f"Failed to generate {job_type}: {reason}")
+        self.replayed = replayed
 
 
-async def run(
-    job_type: models.JobType, model: str, prompt: str, call: Callable[[], Awaitable[Generation]]
-) -> Generation:
-    """Make the call between two short transactions: no connection waits for OpenAI.
+class NotAccepting(Exception):
+    """This process takes no more generations at the moment; `str()` says why."""
 
-    Raises JobFailed once the failure is on the row.
-    """
-    job_id = await run_in_threadpool(_open, job_type, model, prompt)
-    try:
-        generation = await call()
-    except GenerationError as error:
-        await run_in_threadpool(_settle, job_id, error)
-        raise JobFailed(job_type, error) from error
-    except Exception as error:
-        reason = GenerationError(f"unexpected {type(error).__name__}")
-        await run_in_threadpool(_settle, job_id, reason)
-        raise
-    content = models.GeneratedContent(
-        content_type=job_type, prompt=prompt, result=generation.result, model=model
+
+class KeyReused(Exception):
+    """The idempotency key belongs to another request."""
+
+
+class KeyInUse(Exception):
+    """The request that first had this idempotency key still runs."""
+
+
+class OutcomeUnknown(Exception):
+    """The request with this idempotency key went out and no answer came back; `str()` says more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A generation that is asked for; `request_hash` tells its request from any other."""
+
+    job_type: models.JobType
+    model: str
+    prompt: str
+    user_id: int | None = None
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A completed job and its content. Without `content_id`, the log alone has it."""
+
+    job_id: int
+    content_id: int | None
+    generation: Generation
+    model: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How a job ended: columns of its row, and of its content if there is any. `again`: an earlier
+    try to write this may have succeeded unnoticed."""
+
+    job_id: int
+    columns: dict[str, Any]
+    content: dict[str, Any] | None
+    again: bool = False
+
+
+class Ledger:
+    """The jobs of this process. Made in its event loop; `close` waits for them."""
+
+    def __init__(self) -> None:
+        self._writer = GroupCommit[Job | Settlement](engine, _write)
+        self._places_taken = 0
+        self._stopping = False
+        self._running: set[asyncio.Task[Done]] = set()
+        self._calling: set[asyncio.Task[Any]] = set()
+        self._reconciling = asyncio.create_task(_keep_reconciling())
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """One of MAX_IN_FLIGHT places. Raises NotAccepting."""
+        if self._stopping:
+            raise NotAccepting("This server is being stopped.")
+        if self._places_taken >= settings.max_in_flight:
+            raise NotAccepting(f"{self._places_taken} generations are running already.")
+        self._places_taken += 1
+        try:
+            yield
+        finally:
+            self._places_taken -= 1
+
+    async def earlier(self, job: Job) -> Done | None:
+        """What the request came to that first had this idempotency key. None where there is none,
+        or it failed unbilled and may run again. Raises JobFailed where it was billed for nothing,
+        KeyReused, KeyInUse and OutcomeUnknown."""
+        if job.idempotency_key is None:
+            return None
+        row, content = await run_in_threadpool(_find, job.idempotency_key)
+        if row is None:
+            return None
+        if row.request_hash != job.request_hash:
+            raise KeyReused
+        if row.status == "failed" and row.estimated_cost == 0:
+            return None
+        if row.status == "pending":
+            raise KeyInUse
+        if row.status == "unknown":
+            raise OutcomeUnknown(f"{row.error_message} It is job {row.id} of /costs/history.")
+        if content is None:
+            raise JobFailed(job.job_type, row.error_message, replayed=True)
+        return Done(row.id, content.id, _generation(row, content), row.model, replayed=True)
+
+    async def run(self, job: Job, call: Callable[[], Awaitable[Generation]]) -> Done:
+        """Make the call between two short transactions. Raises JobFailed once the failure is on the
+        row, what `earlier` raises, and SQLAlchemyError before anything is spent."""
+        # A task of its own: the call is paid for, and settles, though its client may hang up.
+        task = asyncio.create_task(self._run(job, call))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _run(self, job: Job, call: Callable[[], Awaitable[Generation]]) -> Done:
+        while (job_id := await self._writer.write(job)) is None:  # another took the key just now
+            if done := await self.earlier(job):
+                return done
+        task = asyncio.current_task()
+        assert task
+        self._calling.add(task)
+        try:
+            outcome: Generation | GenerationError = await call()
+        except GenerationError as error:
+            outcome = error
+        except Exception as error:
+            log.exception("Job %s", job_id)
+            reason = f"unexpected {type(error).__name__}; the call may have been billed."
+            outcome = GenerationError(reason, unanswered=True)
+        finally:
+            self._calling.discard(task)
+        content_id = await self._settle(_settlement(job, job_id, outcome))
+        if isinstance(outcome, GenerationError):
+            raise JobFailed(job.job_type, outcome) from outcome
+        return Done(job_id, content_id, outcome, job.model)
+
+    async def _settle(self, settlement: Settlement) -> int | None:
+        """The content's id. While the database is away, wait for it; if it stays away, keep the
+        settlement in the log: what was paid for must be beyond loss, and the client gets it."""
+        content_id: int | None = None
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                try:
+                    content_id = await self._writer.write(settlement)
+                except UNAVAILABLE:
+                    retrying = tenacity.AsyncRetrying(
+                        retry=tenacity.retry_if_exception_type(UNAVAILABLE),
+                        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
+                    )
+                    content_id = await retrying(self._writer.write, replace(settlement, again=True))
+        except (Exception, asyncio.CancelledError) as error:
+            lost = {
+                "event": "job not settled",
+                "error": " ".join(str(error).split()) or "the database stayed away",
+                "job": {"id": settlement.job_id, **settlement.columns},
+                "content": settlement.content,
+            }
+            log.error(json.dumps(lost, ensure_ascii=False, default=str))
+        return content_id
+
+    def stop(self) -> None:
+        """Take no new work. After DRAIN_SECONDS, settle as unknown what OpenAI has not answered;
+        what cannot be settled even then, leave to the log."""
+        if not self._stopping:
+            self._stopping = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(settings.drain_seconds, _cancel, self._calling)
+            loop.call_later(settings.drain_seconds + LAST_SECONDS, _cancel, self._running)
+
+    async def close(self) -> None:
+        """Wait until everything is settled."""
+        self.stop()
+        while self._running:
+            await asyncio.wait(self._running)
+        self._reconciling.cancel()
+        await run_in_threadpool(self._writer.close)
+
+
+def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in list(tasks):
+        task.cancel()
+
+
+def _find(idempotency_key: str) -> tuple[models.GenJob | None, models.GeneratedContent | None]:
+    """The job that holds the key, else the newest of those that freed it, and its content."""
+    job, content = models.GenJob, models.GeneratedContent
+    freed = and_(job.status == "failed", func.coalesce(job.estimated_cost, 1) == 0)
+    with_key = select(job, content).outerjoin(content, content.job_id == job.id)
+    first = with_key.where(job.idempotency_key == idempotency_key).order_by(freed, job.id.desc())
+    with SessionLocal() as session:
+        found = session.execute(first.limit(1)).one_or_none()
+        return (found[0], found[1]) if found else (None, None)
+
+
+def _generation(row: models.GenJob, content: models.GeneratedContent) -> Generation:
+    """What a completed job came to, from its rows."""
+    usage = None
+    if row.prompt_tokens is not None:
+        usage = Usage(row.prompt_tokens, row.completion_tokens or 0, row.total_tokens or 0)
+    cost_usd = None if row.estimated_cost is None else Decimal(str(row.estimated_cost))
+    return Generation(content.result, cost_usd, usage, content.revised_prompt)
+
+
+def _settlement(job: Job, job_id: int, outcome: Generation | GenerationError) -> Settlement:
+    status: models.Status = "completed"
+    if isinstance(outcome, GenerationError):
+        status = "unknown" if outcome.unanswered else "failed"
+    usage, now = outcome.usage, models.utc_now()
+    columns = {
+        "status": status,
+        "estimated_cost": None if outcome.cost_usd is None else float(outcome.cost_usd),
+        "prompt_tokens": usage and usage.prompt_tokens,
+        "completion_tokens": usage and usage.completion_tokens,
+        "total_tokens": usage and usage.total_tokens,
+        "cached_tokens": usage and usage.cached_tokens,
+        "attempts": outcome.attempts,
+        "openai_request_id": outcome.request_id,
+        "error_message": str(outcome) if isinstance(outcome, GenerationError) else None,
+        "completed_at": now,
+    }
+    if isinstance(outcome, GenerationError):
+        return Settlement(job_id, columns, None)
+    content = {
+        "job_id": job_id,
+        "content_type": job.job_type,
+        "prompt": job.prompt,
+        "result": outcome.result,
+        "model": job.model,
+        "revised_prompt": outcome.revised_prompt,
+        "created_at": now,
+    }
+    return Settlement(job_id, columns, content)
+
+
+JOBS, CONTENT = models.GenJob, models.GeneratedContent
+INSERT_JOBS = insert(JOBS).returning(JOBS.id, sort_by_parameter_order=True)
+# Returns nothing where another job holds the key.
+CLAIM_KEY = {
+    dialect.dialect.name: dialect.insert(JOBS).on_conflict_do_nothing().returning(JOBS.id)
+    for dialect in (postgresql, sqlite)
+}
+UPDATE_JOBS = update(JOBS).where(JOBS.id == bindparam("job_id"))
+INSERT_CONTENT = insert(CONTENT).returning(CONTENT.id, sort_by_parameter_order=True)
+
+
+def _write(connection: Connection, entries: Sequence[Job | Settlement]) -> list[int | None]:
+    """For each job the id of its new row, None where its key is taken; for each settlement the id
+    of its content, if any."""
+    if connection.dialect.name == "sqlite":
+        # Waits for other processes now, so that a row's times are those of its writing.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    opened = iter(_open(connection, [each for each in entries if isinstance(each, Job)]))
+    settled = iter(_settle(connection, [each for each in entries if isinstance(each, Settlement)]))
+    return [next(opened if isinstance(entry, Job) else settled) for entry in entries]
+
+
+def _open(connection: Connection, jobs: list[Job]) -> list[int | None]:
+    now = models.utc_now()
+    rows = [
+        {
+            "user_id": job.user_id,
+            "job_type": job.job_type,
+            "model": job.model,
+            "prompt": job.prompt,
+            "idempotency_key": job.idempotency_key,
+            "request_hash": job.request_hash,
+            "status": "pending",
+            "estimated_cost": None,
+            "created_at": now,
+            "expires_at": now + LONGEST_CALL[job.job_type] + TIME_TO_SETTLE,
+        }
+        for job in jobs
+    ]
+    ids: dict[int, int | None] = {}
+    without_key = [place for place, job in enumerate(jobs) if job.idempotency_key is None]
+    if without_key:
+        new = connection.execute(INSERT_JOBS, [rows[place] for place in without_key])
+        ids |= dict(zip(without_key, new.scalars(), strict=True))
+    # In the order of their keys: two processes that claim the same ones cannot block each other.
+    for place in sorted(range(len(jobs)), key=lambda place: jobs[place].idempotency_key or ""):
+        if place not in ids:
+            ids[place] = connection.execute(
+                CLAIM_KEY[connection.dialect.name], rows[place]
+            ).scalar()
+    return [ids[place] for place in range(len(jobs))]
+
+
+def _settle(connection: Connection, settlements: list[Settlement]) -> list[int | None]:
+    # By job: what is written again may meet its first try here.
+    by_job = {each.job_id: each for each in settlements}
+    ids: dict[int | None, int] = {}
+    if by_job:
+        ends = [{"job_id": job_id, **each.columns} for job_id, each in by_job.items()]
+        connection.execute(UPDATE_JOBS, ends)
+    # Only now: the update has waited for a first try that was still committing.
+    if repeated := [each.job_id for each in settlements if each.again]:
+        there = select(CONTENT.job_id, CONTENT.id).where(CONTENT.job_id.in_(repeated))
+        ids |= {row.job_id: row.id for row in connection.execute(there)}
+    contents = [each.content for each in by_job.values() if each.content and each.job_id not in ids]
+    if contents:
+        made = connection.execute(INSERT_CONTENT, contents).scalars()
+        ids |= zip((content["job_id"] for content in contents), made, strict=True)
+    return [ids.get(each.job_id) for each in settlements]
+
+
+async def _keep_reconciling() -> None:
+    while True:
+        try:
+            if count := await run_in_threadpool(_reconcile):
+                log.warning("%s jobs of a process that died are unknown now", count)
+        except Exception as error:  # the database is away: the next round may find it
+            log.error("Jobs cannot be reconciled now: %s", " ".join(str(error).split()))
+        await asyncio.sleep(RECONCILE_SECONDS)
+
+
+def _reconcile() -> int:
+    """Mark what no living process can still be waiting for as unknown. How many jobs it was."""
+    now = models.utc_now()
+    # A worker of the release before this one wrote no expires_at.
+    long_ago = now - max(LONGEST_CALL.values()) - TIME_TO_SETTLE
+    undated = and_(JOBS.expires_at.is_(None), JOBS.created_at < long_ago)
+    died = (
+        update(JOBS)
+        .where(JOBS.status == "pending", or_(JOBS.expires_at < now, undated))
+        .values(
+            status="unknown",
+            completed_at=now,
+            error_message=(
+                "the process that made this call ended before it was settled; "
+                "the call may have been billed."
+            ),
+        )
     )
-    try:
-        await run_in_threadpool(_settle, job_id, generation, content)
-    except SQLAlchemyError:
-        # It is paid for: the client gets it, and the log keeps what the row could not.
-        paid_for = json.dumps(asdict(generation), ensure_ascii=False, default=str)
-        log.exception("Job %s stays pending; it came to %s", job_id, paid_for)
-    return generation
-
-
-def _open(job_type: models.JobType, model: str, prompt: str) -> int:
-    with SessionLocal.begin() as session:
-        job = models.GenJob(
-            job_type=job_type, model=model, prompt=prompt, status="pending", estimated_cost=None
-        )
-        session.add(job)
-        session.flush()
-        return job.id
-
-
-def _settle(
-    job_id: int,
-    outcome: Generation | GenerationError,
-    content: models.GeneratedContent | None = None,
-) -> None:
-    """The job's end and its content in one transaction: both are there, or neither is."""
-    usage = outcome.usage
-    with SessionLocal.begin() as session:
-        session.execute(
-            update(models.GenJob)
-            .where(models.GenJob.id == job_id)
-            .values(
-                prompt_tokens=usage and usage.prompt_tokens,
-                completion_tokens=usage and usage.completion_tokens,
-                total_tokens=usage and usage.total_tokens,
-                estimated_cost=None if outcome.cost_usd is None else float(outcome.cost_usd),
-                status="completed" if content else "failed",
-                error_message=None if content else str(outcome),
-                completed_at=models.utc_now(),
-            )
-        )
-        if content:
-            session.add(content)
+    with engine.begin() as connection:
+        return connection.execute(died).rowcount

@@ -1,16 +1,14 @@
 """The Artify Content Backend: the app, its errors, and every route in the order of the README."""
 
-import errno
 import json
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html
@@ -25,12 +23,16 @@ import database
 import jobs
 import models
 import openai_client
+import pricing
+import process
 import reports
 import schemas
-from settings import settings, stop
+from settings import settings
 
 VERSION = "2.0.0"
-RETRY_AFTER_SECONDS = 5
+OTHER_OPEN_FILES = 500
+RETRY_AFTER = {"Retry-After": "5"}
+REPLAYED = {"Idempotent-Replayed": "true"}
 
 log = logging.getLogger("uvicorn.error")
 
@@ -41,16 +43,20 @@ class OpenAINotConfigured(Exception):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Bring the tables up to date; keep one OpenAI client per process."""
+    """Bring the tables up to date; keep one ledger and one OpenAI client per process."""
+    process.allow_open_files(2 * settings.max_in_flight + OTHER_OPEN_FILES)
     await run_in_threadpool(database.start)
+    app.state.ledger = ledger = jobs.Ledger()
+    process.when_told_to_stop(ledger.stop, settings.drain_seconds + 2 * jobs.LAST_SECONDS)
     app.state.openai = None
     if settings.openai_api_key is None:
         print("WARNING: OPENAI_API_KEY not set", flush=True)
-        yield
-        return
-    app.state.openai = openai_client.OpenAIClient(settings.openai_api_key, settings)
+    else:
+        app.state.openai = openai_client.OpenAIClient(settings.openai_api_key, settings)
     yield
-    await app.state.openai.close()
+    await ledger.close()
+    if app.state.openai:
+        await app.state.openai.close()
 
 
 app = FastAPIOffline(
@@ -88,31 +94,60 @@ def _find_segment(segment_id: int) -> models.Segment:
     return segment
 
 
+def _job(
+    job_type: models.JobType,
+    default_model: str,
+    asked: schemas.TextRequest | schemas.ImageRequest,
+    idempotency_key: str | None,
+) -> jobs.Job:
+    return jobs.Job(
+        job_type,
+        asked.model or default_model,
+        asked.prompt,
+        asked.user_id,
+        idempotency_key,
+        schemas.fingerprint(asked) if idempotency_key else None,
+    )
+
+
 @app.post(
     "/generate/text",
     tags=["generate"],
     responses=schemas.NOT_FOUND | schemas.generating("text"),
 )
-async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas.TextAnswer:
+async def generate_text(
+    request: Request,
+    response: Response,
+    asked: schemas.TextRequest,
+    idempotency_key: schemas.IdempotencyKey = None,
+) -> schemas.TextAnswer:
     """Generate marketing copy, for a segment if one is named, in the language of the prompt."""
-    segment = None
-    if asked.segment_id is not None:
-        segment = await run_in_threadpool(_find_segment, asked.segment_id)
-    openai = _configured(request)
-    messages = openai_client.text_messages(
-        asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
-    )
-    made = await jobs.run(
-        "text",
-        openai_client.TEXT_MODEL,
-        asked.prompt,
-        lambda: openai.generate_text(messages, asked.max_tokens),
-    )
+    ledger: jobs.Ledger = request.app.state.ledger
+    job = _job("text", pricing.TEXT_MODEL, asked, idempotency_key)
+    with ledger.place():
+        done = await ledger.earlier(job)
+        if done is None:
+            segment = None
+            if asked.segment_id is not None:
+                segment = await run_in_threadpool(_find_segment, asked.segment_id)
+            openai = _configured(request)
+            messages = openai_client.text_messages(
+                asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
+            )
+            done = await ledger.run(
+                job,
+                lambda: openai.generate_text(job.model, messages, asked.max_tokens, job.user_id),
+            )
+    made = done.generation
+    if done.replayed:
+        response.headers.update(REPLAYED)
     return schemas.TextAnswer(
+        id=done.content_id,
+        job_id=done.job_id,
         text=made.result,
         usage=schemas.Usage.model_validate(made.usage) if made.usage else None,
         cost=made.cost_usd,
-        model=openai_client.TEXT_MODEL,
+        model=done.model,
     )
 
 
@@ -121,20 +156,35 @@ async def generate_text(request: Request, asked: schemas.TextRequest) -> schemas
     tags=["generate"],
     responses=schemas.generating("image"),
 )
-async def generate_image(request: Request, asked: schemas.ImageRequest) -> schemas.ImageAnswer:
+async def generate_image(
+    request: Request,
+    response: Response,
+    asked: schemas.ImageRequest,
+    idempotency_key: schemas.IdempotencyKey = None,
+) -> schemas.ImageAnswer:
     """Generate one image."""
-    openai = _configured(request)
-    made = await jobs.run(
-        "image",
-        openai_client.IMAGE_MODEL,
-        asked.prompt,
-        lambda: openai.generate_image(asked.prompt, asked.size, asked.quality),
-    )
+    ledger: jobs.Ledger = request.app.state.ledger
+    job = _job("image", pricing.IMAGE_MODEL, asked, idempotency_key)
+    with ledger.place():
+        done = await ledger.earlier(job)
+        if done is None:
+            openai = _configured(request)
+            done = await ledger.run(
+                job,
+                lambda: openai.generate_image(
+                    job.model, asked.prompt, asked.size, asked.quality, job.user_id
+                ),
+            )
+    made = done.generation
+    if done.replayed:
+        response.headers.update(REPLAYED)
     return schemas.ImageAnswer(
+        id=done.content_id,
+        job_id=done.job_id,
         image_url=made.result,
         revised_prompt=made.revised_prompt,
         cost=made.cost_usd,
-        model=openai_client.IMAGE_MODEL,
+        model=done.model,
         size=asked.size,
     )
 
@@ -290,7 +340,28 @@ async def answer_not_configured(request: Request, error: OpenAINotConfigured) ->
 @app.exception_handler(jobs.JobFailed)
 async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResponse:
     log.warning(str(error))
-    return _answer(500, str(error))
+    return _answer(500, str(error), REPLAYED if error.replayed else None)
+
+
+@app.exception_handler(jobs.NotAccepting)
+async def answer_not_accepting(request: Request, error: jobs.NotAccepting) -> JSONResponse:
+    return _answer(503, schemas.NOT_ACCEPTING.format(error), RETRY_AFTER)
+
+
+@app.exception_handler(jobs.KeyInUse)
+async def answer_key_in_use(request: Request, error: jobs.KeyInUse) -> JSONResponse:
+    return _answer(409, schemas.KEY_IN_USE, RETRY_AFTER)
+
+
+@app.exception_handler(jobs.KeyReused)
+async def answer_key_reused(request: Request, error: jobs.KeyReused) -> JSONResponse:
+    place = ["header", "Idempotency-Key"]
+    return _answer(422, [{"loc": place, "msg": schemas.KEY_REUSED, "type": "key_reused"}])
+
+
+@app.exception_handler(jobs.OutcomeUnknown)
+async def answer_outcome_unknown(request: Request, error: jobs.OutcomeUnknown) -> JSONResponse:
+    return _answer(409, schemas.OUTCOME_UNKNOWN.format(error))
 
 
 @app.exception_handler(exc.DBAPIError)
@@ -302,7 +373,7 @@ async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> 
     ):
         raise error
     log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
-    return _answer(503, schemas.DATABASE_LOST, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return _answer(503, schemas.DATABASE_LOST, RETRY_AFTER)
 
 
 @app.exception_handler(Exception)
@@ -343,19 +414,8 @@ async def show_redoc() -> HTMLResponse:
     return page
 
 
-def check_address() -> None:
-    """End the process with one line where something else listens on HOST and PORT already."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        socket.create_server((settings.host, settings.port), family=family).close()
-    except OSError as error:
-        reason = str(error.strerror).partition(" (")[0]
-        advice = "Check HOST: 0.0.0.0 listens everywhere, 127.0.0.1 on this machine alone."
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            advice = "Stop what uses that port, or set another PORT."
-        stop(f"Cannot listen on {settings.host}:{settings.port}: {reason}. {advice}")
-
+process.end_with_status_0()
 
 if __name__ == "__main__":
-    check_address()
+    process.check_address()
     uvicorn.run(app, host=settings.host, port=settings.port)

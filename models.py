@@ -7,6 +7,7 @@ from sqlalchemy import Float, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 JobType = Literal["text", "image"]
+Status = Literal["pending", "completed", "failed", "unknown"]
 
 
 def utc_now() -> datetime:
@@ -32,7 +33,8 @@ class Segment(Base):
 
 
 class GeneratedContent(Base):
-    """What was made: `content_type` is "text" or "image"; an image's `result` is its URL."""
+    """What was made by the job `job_id`: `content_type` is "text" or "image"; an image's `result`
+    is its URL."""
 
     __tablename__ = "generated_content"
 
@@ -42,12 +44,16 @@ class GeneratedContent(Base):
     result: Mapped[str] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    job_id: Mapped[int | None]
+    revised_prompt: Mapped[str | None] = mapped_column(Text)
 
 
 class GenJob(Base):
-    """One call to OpenAI and what it cost; an unknown cost is NULL, never 0.
+    """One generation and what it cost; an unknown cost is NULL, never 0.
 
-    `status` is "pending" while the call runs, then "completed" or "failed".
+    `status` is "pending" from before the call until "completed", "failed" (nothing came of it) or
+    "unknown" (it went out and no answer came back: it may have been billed). A row still pending
+    at `expires_at` belongs to a process that died.
     """
 
     __tablename__ = "gen_jobs"
@@ -65,6 +71,12 @@ class GenJob(Base):
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
     completed_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    attempts: Mapped[int | None]
+    cached_tokens: Mapped[int | None]
+    openai_request_id: Mapped[str | None] = mapped_column(String(255))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_hash: Mapped[str | None] = mapped_column(String(64))
 
 
 class Metric(Base):

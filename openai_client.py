@@ -1,56 +1,92 @@
 """The one door to OpenAI: asks, counts, prices; knows no database and no HTTP status of ours."""
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Awaitable
+import math
+import time
 from dataclasses import dataclass
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any
 
+import aiohttp
 import httpx2
 import openai
+import tenacity
 
 import models
 import pricing
 from settings import Settings
 
-TEXT_MODEL = "gpt-3.5-turbo"
-IMAGE_MODEL = "dall-e-3"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 CONNECT_TIMEOUT_SECONDS = 5
+IDLE_CONNECTION_SECONDS = 5
+GATEWAY_TIMEOUTS = (408, 504, 524)
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
 MAX_REASON = 500  # characters
 MAX_TOKENS = 2_147_483_647  # what an INTEGER column holds
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What OpenAI counted, in tokens."""
+    """What OpenAI counted, in tokens; `cached_tokens` are some of `prompt_tokens`."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What came of one call: copy, or the URL of an image. An unknown cost is None."""
+    """What came of one generation: copy, or the URL of an image. An unknown cost is None."""
 
     result: str
     cost_usd: Decimal | None
     usage: Usage | None = None
     revised_prompt: str | None = None
+    attempts: int | None = None
+    request_id: str | None = None
 
 
 class GenerationError(Exception):
-    """Nothing came of the call. `str()` says why, without a secret; `cost_usd` is what it cost
-    all the same: 0 where OpenAI refused it, None where nobody can know."""
+    """Nothing came of the generation. `str()` says why, without a secret.
+
+    `cost_usd` is what it cost all the same: 0 where nothing can have been billed, None where nobody
+    knows. `unanswered`: the request went out and no answer came back. `retryable`: nothing was
+    billed, and asking again may help, after `retry_after_seconds` if the server named them.
+    """
 
     def __init__(
-        self, reason: str, *, cost_usd: Decimal | None = None, usage: Usage | None = None
+        self,
+        reason: str,
+        *,
+        cost_usd: Decimal | None = None,
+        usage: Usage | None = None,
+        unanswered: bool = False,
+        retryable: bool = False,
+        retry_after_seconds: float | None = None,
+        attempts: int | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.cost_usd = cost_usd
         self.usage = usage
+        self.unanswered = unanswered
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+        self.attempts = attempts
+        self.request_id = request_id
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A 200 of OpenAI: its JSON, at which attempt it came, and OpenAI's id of the request."""
+
+    body: Any
+    attempts: int
+    request_id: str | None
 
 
 class OpenAIClient:
@@ -58,7 +94,9 @@ class OpenAIClient:
 
     def __init__(self, api_key: str, settings: Settings) -> None:
         self._api_key = api_key
-        self._settings = settings
+        self._text_timeout_seconds = settings.text_timeout_seconds
+        self._image_timeout_seconds = settings.image_timeout_seconds
+        self._max_attempts = settings.max_attempts
         self._openai = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=settings.openai_base_url or DEFAULT_BASE_URL,
@@ -66,82 +104,153 @@ class OpenAIClient:
             max_retries=0,
             # How long an answer may take is decided in _ask.
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
+            http_client=openai.DefaultAioHttpClient(
+                limits=httpx2.Limits(
+                    max_connections=settings.max_in_flight,
+                    keepalive_expiry=IDLE_CONNECTION_SECONDS,
+                )
+            ),
         )
 
     async def close(self) -> None:
         await self._openai.close()
 
-    async def generate_text(self, messages: list[Any], max_tokens: int) -> Generation:
-        """Copy for these messages. Raises GenerationError."""
-        answer = await self._ask(
-            self._settings.text_timeout_seconds,
-            self._openai.chat.completions.with_raw_response.create(
-                model=TEXT_MODEL, messages=messages, max_completion_tokens=max_tokens
-            ),
-        )
-        usage = _usage(answer)
-        cost_usd = (
-            pricing.text_cost_usd(TEXT_MODEL, usage.prompt_tokens, usage.completion_tokens)
-            if usage
-            else None
-        )
-        choice = _dig(answer, "choices", 0)
+    async def generate_text(
+        self, model: str, messages: list[Any], max_tokens: int, user_id: int | None = None
+    ) -> Generation:
+        """Copy for these messages. Raises GenerationError, and KeyError for an unpriced model."""
+        asked = {"model": model, "messages": messages, "max_completion_tokens": max_tokens}
+        answer = await self._ask("/chat/completions", asked, user_id, self._text_timeout_seconds)
+        usage = _usage(answer.body)
+        cost_usd = _text_cost_usd(model, usage) if usage else None
+        choice = _dig(answer.body, "choices", 0)
         text = _text(_dig(choice, "message", "content"))
         if not text.strip():
-            why = self._without_key(_why_empty(answer, choice))
-            raise GenerationError(why, cost_usd=cost_usd, usage=usage)
-        return Generation(text, cost_usd, usage)
+            raise GenerationError(
+                self._without_key(_why_empty(answer.body, choice)),
+                cost_usd=cost_usd,
+                usage=usage,
+                attempts=answer.attempts,
+                request_id=answer.request_id,
+            )
+        return Generation(
+            text, cost_usd, usage, attempts=answer.attempts, request_id=answer.request_id
+        )
 
     async def generate_image(
-        self, prompt: str, size: pricing.Size, quality: pricing.Quality
+        self,
+        model: str,
+        prompt: str,
+        size: pricing.Size,
+        quality: pricing.Quality,
+        user_id: int | None = None,
     ) -> Generation:
-        """One image for the prompt. Raises GenerationError."""
-        answer = await self._ask(
-            self._settings.image_timeout_seconds,
-            self._openai.images.with_raw_response.generate(
-                model=IMAGE_MODEL, prompt=prompt, size=size, quality=quality, n=1
-            ),
-        )
-        image = _dig(answer, "data", 0)
+        """One image for the prompt. Raises GenerationError, and KeyError for an unpriced model."""
+        asked = {"model": model, "prompt": prompt, "size": size, "quality": quality, "n": 1}
+        answer = await self._ask("/images/generations", asked, user_id, self._image_timeout_seconds)
+        image = _dig(answer.body, "data", 0)
         url, b64_json = _text(_dig(image, "url")).strip(), _text(_dig(image, "b64_json"))
         if not (url or b64_json):
-            why = _message(answer) or "OpenAI answered without an image."
-            raise GenerationError(self._without_key(why))
+            raise GenerationError(
+                self._without_key(_message(answer.body) or "OpenAI answered without an image."),
+                attempts=answer.attempts,
+                request_id=answer.request_id,
+            )
         return Generation(
             url or f"data:image/png;base64,{b64_json}",
-            pricing.image_cost_usd(IMAGE_MODEL, quality, size),
+            pricing.image_cost_usd(model, quality, size),
             revised_prompt=_text(_dig(image, "revised_prompt")) or None,
+            attempts=answer.attempts,
+            request_id=answer.request_id,
         )
 
-    async def _ask(self, timeout_seconds: float, call: Awaitable[Any]) -> Any:
-        """Await the call's answer before the deadline; its JSON. Raises GenerationError."""
-        host = self._openai.base_url.host
+    async def _ask(
+        self, path: str, asked: dict[str, Any], user_id: int | None, timeout_seconds: float
+    ) -> Answer:
+        """Send until an answer comes, so long as nothing can be billed twice and the one deadline
+        of all attempts is not over. Raises GenerationError."""
+        if user_id is not None:
+            asked = {**asked, "safety_identifier": _safety_identifier(user_id)}
+        attempts = 0
+
+        async def attempt() -> Answer:
+            nonlocal attempts
+            attempts += 1
+            body, request_id = await self._send(path, asked)
+            return Answer(body, attempts, request_id)
+
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_is_retryable),
+            wait=_pause_seconds,
+            # A pause that would outlast the deadline is not begun: the deadline only ends calls.
+            stop=tenacity.stop_after_attempt(self._max_attempts)
+            | tenacity.stop_before_delay(timeout_seconds),
+            reraise=True,
+        )
         try:
             async with asyncio.timeout(timeout_seconds):
-                response = await call
-            return _json(response.http_response.content)
-        except openai.APIStatusError as error:
-            # A gateway that gave up waiting cannot know whether OpenAI went on and billed.
-            cost_usd = None if error.status_code in (408, 502, 504) else Decimal(0)
-            raise GenerationError(self._refused(error), cost_usd=cost_usd) from error
-        except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout):
-                why = f"{host} cannot be reached. Check the network and OPENAI_BASE_URL."
-                raise GenerationError(why, cost_usd=Decimal(0)) from error
-            raise GenerationError(
-                f"the connection to {host} broke off before the answer was complete; "
-                "the call may have been billed."
-            ) from error
+                return await retrying(attempt)
         except TimeoutError as error:
             raise GenerationError(
                 f"OpenAI did not answer within {timeout_seconds:g} seconds; "
-                "the call may have been billed."
+                "the call may have been billed.",
+                unanswered=True,
+                attempts=attempts,
             ) from error
-        except (openai.OpenAIError, ValueError) as error:
-            raise GenerationError("OpenAI's answer could not be read.") from error
+        except asyncio.CancelledError as error:
+            raise GenerationError(
+                "the server was stopped before OpenAI answered; the call may have been billed.",
+                unanswered=True,
+                attempts=attempts,
+            ) from error
+        except GenerationError as error:
+            error.attempts = attempts
+            raise
 
-    def _refused(self, error: openai.APIStatusError) -> str:
-        """OpenAI's refusal for people. Its own words on a bad key quote the key: they stay out."""
+    async def _send(self, path: str, asked: dict[str, Any]) -> tuple[Any, str | None]:
+        """The JSON of one answer and OpenAI's id of the request. Raises GenerationError, which says
+        what this way to fail means for the bill."""
+        host = self._openai.base_url.host
+        request_id = None
+        try:
+            # The SDK's methods of each endpoint check their parameters against its types first and
+            # build models of the answer: half of the CPU of a call, for what is known or read here.
+            response = await self._openai.post(path, body=asked, cast_to=httpx2.Response)
+            request_id = _request_id(response)
+            return _json(response.content), request_id
+        except openai.APIStatusError as error:
+            raise self._refusal(error) from error
+        except openai.APIConnectionError as error:
+            if unreached := _unreached(error):
+                why = f"{host} cannot be reached. Check the network and OPENAI_BASE_URL."
+                timed_out = isinstance(unreached, aiohttp.ConnectionTimeoutError)
+                raise GenerationError(why, cost_usd=Decimal(0), retryable=not timed_out) from error
+            raise GenerationError(
+                f"the connection to {host} broke off before the answer was complete; "
+                "the call may have been billed.",
+                unanswered=True,
+            ) from error
+        except (openai.OpenAIError, aiohttp.ClientError, ValueError) as error:
+            why = "OpenAI's answer could not be read; the call may have been billed."
+            raise GenerationError(why, unanswered=True, request_id=request_id) from error
+
+    def _refusal(self, error: openai.APIStatusError) -> GenerationError:
+        """An error status for people and for the books."""
+        status = error.status_code
+        # A gateway that gave up waiting cannot know whether OpenAI went on and billed.
+        unanswered = status in GATEWAY_TIMEOUTS
+        out_of_money = "insufficient_quota" in (error.code, error.type)
+        return GenerationError(
+            self._why_refused(error),
+            cost_usd=None if unanswered else Decimal(0),
+            unanswered=unanswered,
+            retryable=(status in (409, 429) or status >= 500) and not (unanswered or out_of_money),
+            retry_after_seconds=_retry_after_seconds(error.response.headers.get("retry-after", "")),
+            request_id=_request_id(error.response),
+        )
+
+    def _why_refused(self, error: openai.APIStatusError) -> str:
+        """OpenAI's own words. Those on a bad key quote the key: they stay out."""
         if error.status_code == 401:
             return "OpenAI rejected the API key (401). Check OPENAI_API_KEY."
         if error.status_code == 403:
@@ -203,6 +312,63 @@ def text_messages(
     ]
 
 
+def _text_cost_usd(model: str, usage: Usage) -> Decimal:
+    return pricing.text_cost_usd(
+        model, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0
+    )
+
+
+def _safety_identifier(user_id: int) -> str:
+    """Who it is for, as OpenAI wants it: hashed, and always the same."""
+    return hashlib.sha256(f"artify user {user_id}".encode()).hexdigest()
+
+
+def _unreached(error: openai.APIConnectionError) -> BaseException | None:
+    """Why no connection came about, so that nothing was sent; None where one did. aiohttp's error
+    at the bottom tells: the SDK calls a connection that broke later a connect timeout too."""
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, aiohttp.ClientError):
+        cause = cause.__cause__
+    unreached = (
+        aiohttp.ClientConnectorError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.ClientHttpProxyError,
+    )
+    return cause if isinstance(cause, unreached) else None
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, GenerationError) and error.retryable
+
+
+_growing_pause_seconds = tenacity.wait_exponential_jitter(
+    multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS, jitter=FIRST_PAUSE_SECONDS
+)
+
+
+def _pause_seconds(state: tenacity.RetryCallState) -> float:
+    """As long as the server asked for; by default a little longer each time."""
+    error = state.outcome and state.outcome.exception()
+    asked = error.retry_after_seconds if isinstance(error, GenerationError) else None
+    return _growing_pause_seconds(state) if asked is None else asked
+
+
+def _retry_after_seconds(value: str) -> float | None:
+    """Retry-After (RFC 9110): seconds, or a date."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _request_id(response: httpx2.Response) -> str | None:
+    return _text(response.headers.get("x-request-id"))[:255] or None
+
+
 # OpenAI-compatible servers leave fields out or fill them oddly. Whatever else is odd, copy that was
 # paid for is kept: each field is read by itself.
 
@@ -244,14 +410,21 @@ def _message(answer: Any) -> str:
 
 def _usage(answer: Any) -> Usage | None:
     """The tokens, where the server counted them plausibly."""
-    prompt_tokens, completion_tokens, total_tokens = (
-        _count(_dig(answer, "usage", name))
-        for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    prompt_tokens, completion_tokens, total_tokens, cached_tokens = (
+        _count(_dig(answer, "usage", *path))
+        for path in (
+            ("prompt_tokens",),
+            ("completion_tokens",),
+            ("total_tokens",),
+            ("prompt_tokens_details", "cached_tokens"),
+        )
     )
     if prompt_tokens is None or completion_tokens is None:
         return None
+    if cached_tokens is not None:
+        cached_tokens = min(cached_tokens, prompt_tokens)
     total_tokens = total_tokens or prompt_tokens + completion_tokens
-    return Usage(prompt_tokens, completion_tokens, total_tokens)
+    return Usage(prompt_tokens, completion_tokens, total_tokens, cached_tokens)
 
 
 def _count(value: Any) -> int | None:

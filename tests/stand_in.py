@@ -8,8 +8,9 @@ Its next answers are told over HTTP, one behaviour for each, in order:
          -d '[{"behavior": "rate_limited", "retry_after": 7}, {"behavior": "slow", "seconds": 2}]'
 
 and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
-wait first); an "ok" text takes `text` and `usage` to answer with, and "verbatim" a `status` and a
-`body`. What else it can do: python -m tests.stand_in --help
+wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; an "ok"
+text takes `text` and `usage` to answer with, and "verbatim" a `status` and a `body`. What else it
+can do: python -m tests.stand_in --help
 """
 
 import argparse
@@ -35,7 +36,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-TEXT_MODELS = ("gpt-3.5-turbo", "gpt-4")
+TEXT_MODELS = (
+    *("gpt-3.5-turbo", "gpt-4", "gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
+    *("gpt-5.4", "gpt-5.4-mini", "gpt-5.6-luna"),
+    *("gpt-6-luna", "gpt-6.1-terra", "gpt-6.1-sol", "gpt-6.2-sol"),
+)
 IMAGE_MODELS = ("dall-e-3",)
 TOKEN_IMAGE_MODELS = ("gpt-image-2",)
 MODELS = (*TEXT_MODELS, *IMAGE_MODELS, *TOKEN_IMAGE_MODELS)
@@ -51,8 +56,11 @@ class Dropped(Response):
         raise ConnectionAbortedError("told to drop the connection")
 
 
-def _error(status: int, code: str, message: str, **headers: str) -> Response:
+def _error(status: int, code: str, message: str, retry_after: Any = None) -> Response:
     body = {"message": message, "type": code, "param": None, "code": code}
+    headers = {"x-request-id": "req_refused"}
+    if retry_after is not None:
+        headers["retry-after"] = str(retry_after)
     return JSONResponse({"error": body}, status_code=status, headers=headers)
 
 
@@ -70,12 +78,16 @@ def _echoed_key(request: Request, told: dict[str, Any]) -> Response:
 
 
 def _rate_limited(request: Request, told: dict[str, Any]) -> Response:
-    retry_after = str(told.get("retry_after", 1))
-    return _error(429, "rate_limit_exceeded", "Rate limit reached", **{"retry-after": retry_after})
+    return _error(429, "rate_limit_exceeded", "Rate limit reached", told.get("retry_after", 1))
+
+
+def _out_of_money(request: Request, told: dict[str, Any]) -> Response:
+    return _error(429, "insufficient_quota", "You exceeded your current quota")
 
 
 def _server_error(request: Request, told: dict[str, Any]) -> Response:
-    return _error(500, "server_error", "The server had an error while processing your request")
+    said = "The server had an error while processing your request"
+    return _error(told.get("status", 500), "server_error", said, told.get("retry_after"))
 
 
 def _blocked(request: Request, told: dict[str, Any]) -> Response:
@@ -84,7 +96,8 @@ def _blocked(request: Request, told: dict[str, Any]) -> Response:
 
 
 def _broken_json(request: Request, told: dict[str, Any]) -> Response:
-    return Response('{"id": "chatcmpl-1", "choices": [{"mess', media_type="application/json")
+    headers = {"x-request-id": "req_broken"}
+    return Response('{"id": "chatcmpl-1", "choices": [{"mess', 200, headers, "application/json")
 
 
 def _not_json(request: Request, told: dict[str, Any]) -> Response:
@@ -108,6 +121,7 @@ FAULTS: dict[str, Callable[[Request, dict[str, Any]], Response]] = {
     "unauthorized": _unauthorized,
     "echoed_key": _echoed_key,
     "rate_limited": _rate_limited,
+    "out_of_money": _out_of_money,
     "server_error": _server_error,
     "blocked": _blocked,
     "broken_json": _broken_json,
@@ -274,8 +288,15 @@ def _png(prompt: str, size: str) -> bytes:
 
 
 def config(**options: Any) -> uvicorn.Config:
-    """How uvicorn serves it; a dropped connection is meant, so its traceback stays out."""
-    return uvicorn.Config(StandIn().app(), log_level="critical", access_log=False, **options)
+    """How uvicorn serves it; a dropped connection is meant, so its traceback stays out. At the end
+    it waits for nobody who was told to be slow."""
+    options = {
+        "log_level": "critical",
+        "access_log": False,
+        "timeout_graceful_shutdown": 0,
+        **options,
+    }
+    return uvicorn.Config(StandIn().app(), **options)
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def test_costs_add_up_by_type_model_and_user(service: Service) -> None:
 def test_the_history_leaves_out_what_has_no_value(service: Service, stand_in: StandIn) -> None:
     text = service.post("/generate/text", COFFEE).json()
     service.post("/generate/image", {"prompt": "아침의 커피숍"})
-    stand_in.will("server_error")
+    stand_in.will("blocked")
     service.post("/generate/text", COFFEE)
 
     listed = service.get("/costs/history").json()
@@ -88,6 +88,8 @@ def test_the_history_leaves_out_what_has_no_value(service: Service, stand_in: St
         "prompt": "아침의 커피숍",
         "estimated_cost": 0.04,
         "status": "completed",
+        "attempts": 1,
+        "openai_request_id": image["openai_request_id"],
         "created_at": image["created_at"],
         "completed_at": image["completed_at"],
     }
@@ -99,12 +101,14 @@ def test_the_history_leaves_out_what_has_no_value(service: Service, stand_in: St
         **text["usage"],
         "estimated_cost": text["cost"],
         "status": "completed",
+        "attempts": 1,
+        "openai_request_id": made["openai_request_id"],
         "created_at": made["created_at"],
         "completed_at": made["completed_at"],
     }
     assert len(made["created_at"]) == len("2026-11-23T15:30:00")
     assert (failed["status"], failed["estimated_cost"]) == ("failed", 0.0)
-    assert failed["error_message"].startswith("OpenAI answered 500")
+    assert failed["error_message"].startswith("OpenAI answered 400")
 
 
 def test_the_history_is_filtered_and_limited(service: Service) -> None:

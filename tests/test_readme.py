@@ -23,7 +23,7 @@ def curl_examples(readme: Path) -> list[str]:
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
 def test_the_curl_examples_work(service: Service, stand_in: StandIn, name: str) -> None:
     examples = curl_examples(ROOT / name)
-    assert len(examples) == 3
+    assert len(examples) == 4
     # A failing status must fail the example.
     script = 'set -e\ncurl() { command curl --fail-with-body "$@"; echo; }\n' + "\n".join(examples)
     done = subprocess.run(
@@ -34,6 +34,6 @@ def test_the_curl_examples_work(service: Service, stand_in: StandIn, name: str) 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"message":"Segment deleted successfully"' in done.stdout
-    assert len(stand_in.asked) == 2
-    assert [job["status"] for job in service.rows(models.GenJob)] == ["completed"] * 2
+    assert len(stand_in.asked) == 3, "the request sent twice is made once"
+    assert [job["status"] for job in service.rows(models.GenJob)] == ["completed"] * 3
     assert service.rows(models.Segment) == []

@@ -1,0 +1,72 @@
+"""What this process asks of the operating system: its address, its open files, how it ends."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from settings import settings, stop
+
+
+def check_address() -> None:
+    """End the process with one line where something else listens on HOST and PORT already."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        advice = "Check HOST: 0.0.0.0 listens everywhere, 127.0.0.1 on this machine alone."
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            advice = "Stop what uses that port, or set another PORT."
+        stop(f"Cannot listen on {settings.host}:{settings.port}: {reason}. {advice}")
+
+
+def allow_open_files(wanted: int) -> None:
+    """A generation in flight takes two, its client's connection and OpenAI's; the usual limit is
+    1024, and ends in errors that blame the network."""
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415  (Windows has none)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < possible:
+        with contextlib.suppress(ValueError, OSError):  # macOS may allow fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+
+
+def when_told_to_stop(stop: Callable[[], None], at_most_seconds: float) -> None:
+    """Call `stop` in this event loop as soon as a signal asks the process to end: uvicorn tells the
+    lifespan only after the last answer has been sent. After so many seconds, wait for no client."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+
+    def begin() -> None:
+        stop()
+        # For a client that neither reads nor goes, uvicorn waits until a second Ctrl-C.
+        loop.call_later(at_most_seconds, signal.raise_signal, signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        uvicorns = signal.getsignal(number)
+
+        def on_signal(number: int, frame: Any, uvicorns: Any = uvicorns) -> None:
+            loop.call_soon_threadsafe(begin)
+            if callable(uvicorns):
+                uvicorns(number, frame)
+
+        signal.signal(number, on_signal)
+
+
+def end_with_status_0() -> None:
+    """Being told to stop is no failure. Once uvicorn has stopped, it ends the process by the signal
+    it got, unless that was handled before uvicorn came."""
+    here = threading.current_thread() is threading.main_thread()
+    if here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
