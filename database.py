@@ -75,12 +75,15 @@ def _enforce_foreign_keys(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _limit_waiting(connection: Any, _record: Any) -> None:
-    """Let no transaction wait for ever for one whose process is gone, nor stay open behind it."""
+    """Wait for no lock for ever, and let the server end the transactions of a machine that died."""
+    settings_for_session = {
+        "lock_timeout": LOCK_TIMEOUT_SECONDS * 1000,
+        "tcp_keepalives_idle": ANSWER_TIMEOUT_SECONDS // 2,
+        "tcp_keepalives_interval": 1,
+        "tcp_keepalives_count": ANSWER_TIMEOUT_SECONDS // 2,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';"
-            f"SET idle_in_transaction_session_timeout = '{ANSWER_TIMEOUT_SECONDS}s'"
-        )
+        cursor.execute("; ".join(f"SET {name} = {n}" for name, n in settings_for_session.items()))
     connection.commit()
 
 
