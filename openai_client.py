@@ -214,7 +214,7 @@ class OpenAIClient:
         request_id = None
         try:
             # The SDK's methods of each endpoint check their parameters against its types first and
-            # build models of the answer: half of the CPU of a call, for what is known or read here.
+            # build models of the answer: a third of a request's CPU, for what is known here.
             response = await self._openai.post(path, body=asked, cast_to=httpx2.Response)
             request_id = _request_id(response)
             return _json(response.content), request_id
