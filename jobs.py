@@ -19,13 +19,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 import models
 from database import SessionLocal, engine
 from group_commit import UNAVAILABLE, GroupCommit
+from images import KEEP_SECONDS
 from openai_client import Generation, GenerationError, Usage
 from settings import settings
 
 SETTLE_SECONDS = 30  # how long a database that went away is waited for
 LONGEST_CALL = {
     "text": timedelta(seconds=settings.text_timeout_seconds),
-    "image": timedelta(seconds=settings.image_timeout_seconds),
+    "image": timedelta(seconds=settings.image_timeout_seconds + KEEP_SECONDS),
 }
 # After the call's own deadline, a row of a living process is settled within this time.
 TIME_TO_SETTLE = timedelta(seconds=SETTLE_SECONDS + 10)
@@ -61,7 +62,8 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A generation that is asked for; `request_hash` tells its request from any other."""
+    """A generation that is asked for; `request_hash` tells its request from any other. An image is
+    stored under its `image_key`."""
 
     job_type: models.JobType
     model: str
@@ -69,6 +71,9 @@ class Job:
     user_id: int | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None
+    size: str | None = None
+    quality: str | None = None
+    image_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,6 @@ class Done:
     job_id: int
     content_id: int | None
     generation: Generation
-    model: str
     replayed: bool = False
 
 
@@ -136,7 +140,7 @@ class Ledger:
             raise OutcomeUnknown(f"{row.error_message} It is job {row.id} of /costs/history.")
         if content is None:
             raise JobFailed(job.job_type, row.error_message, replayed=True)
-        return Done(row.id, content.id, _generation(row, content), row.model, replayed=True)
+        return Done(row.id, content.id, _generation(row, content), replayed=True)
 
     async def run(self, job: Job, call: Callable[[], Awaitable[Generation]]) -> Done:
         """Make the call between two short transactions. Raises JobFailed once the failure is on the
@@ -167,7 +171,7 @@ class Ledger:
         content_id = await self._settle(_settlement(job, job_id, outcome))
         if isinstance(outcome, GenerationError):
             raise JobFailed(job.job_type, outcome) from outcome
-        return Done(job_id, content_id, outcome, job.model)
+        return Done(job_id, content_id, outcome)
 
     async def _settle(self, settlement: Settlement) -> int | None:
         """The content's id. While the database is away, wait for it; if it stays away, keep the
@@ -227,13 +231,25 @@ def _find(idempotency_key: str) -> tuple[models.GenJob | None, models.GeneratedC
         return (found[0], found[1]) if found else (None, None)
 
 
+def usage(row: models.GenJob) -> Usage | None:
+    """What OpenAI counted for the job, if it did."""
+    if row.prompt_tokens is None:
+        return None
+    return Usage(row.prompt_tokens, row.completion_tokens or 0, row.total_tokens or 0)
+
+
 def _generation(row: models.GenJob, content: models.GeneratedContent) -> Generation:
     """What a completed job came to, from its rows."""
-    usage = None
-    if row.prompt_tokens is not None:
-        usage = Usage(row.prompt_tokens, row.completion_tokens or 0, row.total_tokens or 0)
     cost_usd = None if row.estimated_cost is None else Decimal(str(row.estimated_cost))
-    return Generation(content.result, cost_usd, usage, content.revised_prompt)
+    return Generation(
+        content.result,
+        row.model,
+        cost_usd,
+        usage(row),
+        content.revised_prompt,
+        content.image_name,
+        content.image_expires_at,
+    )
 
 
 def _settlement(job: Job, job_id: int, outcome: Generation | GenerationError) -> Settlement:
@@ -242,12 +258,14 @@ def _settlement(job: Job, job_id: int, outcome: Generation | GenerationError) ->
         status = "unknown" if outcome.unanswered else "failed"
     usage, now = outcome.usage, models.utc_now()
     columns = {
+        "model": outcome.model or job.model,
         "status": status,
         "estimated_cost": None if outcome.cost_usd is None else float(outcome.cost_usd),
         "prompt_tokens": usage and usage.prompt_tokens,
         "completion_tokens": usage and usage.completion_tokens,
         "total_tokens": usage and usage.total_tokens,
         "cached_tokens": usage and usage.cached_tokens,
+        "cache_write_tokens": usage and usage.cache_write_tokens,
         "attempts": outcome.attempts,
         "openai_request_id": outcome.request_id,
         "error_message": str(outcome) if isinstance(outcome, GenerationError) else None,
@@ -260,8 +278,10 @@ def _settlement(job: Job, job_id: int, outcome: Generation | GenerationError) ->
         "content_type": job.job_type,
         "prompt": job.prompt,
         "result": outcome.result,
-        "model": job.model,
+        "model": outcome.model,
         "revised_prompt": outcome.revised_prompt,
+        "image_name": outcome.image_name,
+        "image_expires_at": outcome.image_expires_at,
         "created_at": now,
     }
     return Settlement(job_id, columns, content)
@@ -299,6 +319,9 @@ def _open(connection: Connection, jobs: list[Job]) -> list[int | None]:
             "prompt": job.prompt,
             "idempotency_key": job.idempotency_key,
             "request_hash": job.request_hash,
+            "size": job.size,
+            "quality": job.quality,
+            "image_key": job.image_key,
             "status": "pending",
             "estimated_cost": None,
             "created_at": now,

@@ -1,7 +1,9 @@
 """The Artify Content Backend: the app, its errors, and every route in the order of the README."""
 
+import asyncio
 import json
 import logging
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Respo
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import delete, exc, select, text
 from sqlalchemy.orm import Session
@@ -20,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import database
+import images
 import jobs
 import models
 import openai_client
@@ -31,7 +34,13 @@ from settings import settings
 
 VERSION = "2.0.0"
 OTHER_OPEN_FILES = 500
+IMAGE_CHUNK_BYTES = 256 * 1024
 RETRY_AFTER = {"Retry-After": "5"}
+# An image never changes: whoever has it once need not ask again.
+FOR_GOOD = {
+    "Cache-Control": "public, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+}
 REPLAYED = {"Idempotent-Replayed": "true"}
 
 log = logging.getLogger("uvicorn.error")
@@ -43,8 +52,12 @@ class OpenAINotConfigured(Exception):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Bring the tables up to date; keep one ledger and one OpenAI client per process."""
+    """Bring the tables up to date; keep one ledger, one image store and one OpenAI client per
+    process."""
+    openai_client.check_defaults(settings)
     process.allow_open_files(2 * settings.max_in_flight + OTHER_OPEN_FILES)
+    app.state.images = images.open_store(settings.image_store)
+    checking = asyncio.create_task(images.check(app.state.images))
     await run_in_threadpool(database.start)
     app.state.ledger = ledger = jobs.Ledger()
     process.when_told_to_stop(ledger.stop, settings.drain_seconds + 2 * jobs.LAST_SECONDS)
@@ -55,6 +68,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.openai = openai_client.OpenAIClient(settings.openai_api_key, settings)
     yield
     await ledger.close()
+    checking.cancel()
     if app.state.openai:
         await app.state.openai.close()
 
@@ -76,6 +90,7 @@ app.router.max_body_size = schemas.MAX_BODY_BYTES
 
 Database = Annotated[Session, Depends(database.get_db, scope="function")]
 SegmentId = Annotated[schemas.Id, Path(openapi_examples={"first": {"value": 1}})]
+ContentId = Annotated[schemas.Id, Path(openapi_examples={"first": {"value": 1}})]
 Limit = Annotated[int, Query(ge=1, le=1000), schemas.WHOLE]
 
 
@@ -95,19 +110,46 @@ def _find_segment(segment_id: int) -> models.Segment:
 
 
 def _job(
+    request: Request,
     job_type: models.JobType,
-    default_model: str,
     asked: schemas.TextRequest | schemas.ImageRequest,
     idempotency_key: str | None,
+    **of_image: str,
 ) -> jobs.Job:
+    default = settings.text_model if job_type == "text" else settings.image_model
     return jobs.Job(
         job_type,
-        asked.model or default_model,
+        _resolved(request, asked.model or default),
         asked.prompt,
         asked.user_id,
         idempotency_key,
         schemas.fingerprint(asked) if idempotency_key else None,
+        **of_image,
     )
+
+
+def _resolved(request: Request, model: str) -> str:
+    """The model that is asked now where this one is named."""
+    client: openai_client.OpenAIClient | None = request.app.state.openai
+    return client.living(model) if client else model
+
+
+def _base_url(request: Request) -> str:
+    return settings.public_base_url or str(request.base_url).rstrip("/")
+
+
+def _image_url(request: Request, image: models.GeneratedContent | openai_client.Generation) -> str:
+    """Under today's address, whichever it was made under."""
+    return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
+
+
+def _usage(usage: openai_client.Usage | None) -> schemas.Usage | None:
+    return schemas.Usage.model_validate(usage) if usage else None
+
+
+def _shown(request: Request, content: models.GeneratedContent) -> schemas.Content:
+    shown = schemas.Content.model_validate(content)
+    return shown.model_copy(update={"result": _image_url(request, content)})
 
 
 @app.post(
@@ -123,7 +165,7 @@ async def generate_text(
 ) -> schemas.TextAnswer:
     """Generate marketing copy, for a segment if one is named, in the language of the prompt."""
     ledger: jobs.Ledger = request.app.state.ledger
-    job = _job("text", pricing.TEXT_MODEL, asked, idempotency_key)
+    job = _job(request, "text", asked, idempotency_key)
     with ledger.place():
         done = await ledger.earlier(job)
         if done is None:
@@ -145,9 +187,9 @@ async def generate_text(
         id=done.content_id,
         job_id=done.job_id,
         text=made.result,
-        usage=schemas.Usage.model_validate(made.usage) if made.usage else None,
+        usage=_usage(made.usage),
         cost=made.cost_usd,
-        model=done.model,
+        model=made.model,
     )
 
 
@@ -162,29 +204,35 @@ async def generate_image(
     asked: schemas.ImageRequest,
     idempotency_key: schemas.IdempotencyKey = None,
 ) -> schemas.ImageAnswer:
-    """Generate one image."""
+    """Generate one image; it is kept, and `image_url` opens it for good."""
     ledger: jobs.Ledger = request.app.state.ledger
-    job = _job("image", pricing.IMAGE_MODEL, asked, idempotency_key)
+    key = secrets.token_hex(16)
+    of_image = {"size": asked.size, "quality": asked.quality, "image_key": key}
+    job = _job(request, "image", asked, idempotency_key, **of_image)
     with ledger.place():
         done = await ledger.earlier(job)
         if done is None:
             openai = _configured(request)
-            done = await ledger.run(
-                job,
-                lambda: openai.generate_image(
+
+            async def generate() -> openai_client.Generation:
+                made = await openai.generate_image(
                     job.model, asked.prompt, asked.size, asked.quality, job.user_id
-                ),
-            )
+                )
+                return await images.keep(request.app.state.images, made, key, _base_url(request))
+
+            done = await ledger.run(job, generate)
     made = done.generation
     if done.replayed:
         response.headers.update(REPLAYED)
     return schemas.ImageAnswer(
         id=done.content_id,
         job_id=done.job_id,
-        image_url=made.result,
+        image_url=_image_url(request, made),
+        image_expires_at=made.image_expires_at,
         revised_prompt=made.revised_prompt,
+        usage=_usage(made.usage),
         cost=made.cost_usd,
-        model=done.model,
+        model=made.model,
         size=asked.size,
     )
 
@@ -241,12 +289,63 @@ def get_analytics_overview(db: Database, project_id: schemas.Id | None = None) -
 
 @app.get("/content/history", tags=["content"], responses=schemas.reading("limit"))
 def list_content_history(
-    db: Database, limit: Limit = 50, content_type: models.JobType | None = None
+    request: Request,
+    db: Database,
+    limit: Limit = 50,
+    content_type: models.JobType | None = None,
 ) -> schemas.ContentHistory:
     """What was generated, newest first."""
     rows, total = reports.newest(db, models.GeneratedContent, {"content_type": content_type}, limit)
-    history = [schemas.Content.model_validate(row) for row in rows]
+    history = [_shown(request, row) for row in rows]
     return schemas.ContentHistory(history=history, total=total)
+
+
+@app.get("/content/{content_id}", tags=["content"], responses=schemas.ONE_CONTENT)
+def get_content(request: Request, db: Database, content_id: ContentId) -> schemas.ContentItem:
+    """Everything known of one thing generated."""
+    content = db.get(models.GeneratedContent, content_id)
+    if content is None:
+        raise HTTPException(404, schemas.CONTENT_NOT_FOUND)
+    item = schemas.ContentItem.model_validate(content)
+    item.result = _image_url(request, content)
+    row = db.get(models.GenJob, content.job_id) if content.job_id else None
+    if row:
+        item.job = job = schemas.Job.model_validate(row)
+        item.size, item.quality, item.cost = job.size, job.quality, job.estimated_cost
+        item.usage = _usage(jobs.usage(row))
+    return item
+
+
+@app.head("/images/{name}", include_in_schema=False)
+@app.get("/images/{name}", tags=["content"], responses=schemas.ONE_IMAGE, response_class=Response)
+async def get_image(request: Request, name: str) -> Response:
+    """An image that was generated, for as long as it is stored."""
+    etag = f'"{name}"'
+    asked = request.headers.get("if-none-match", "")
+    known = {tag.strip().removeprefix("W/") for tag in asked.split(",")}
+    unchanged = not known.isdisjoint((etag, "*"))
+    head = unchanged or request.method == "HEAD"
+    image = await images.read(request.app.state.images, name, head=head)
+    headers = {**FOR_GOOD, "ETag": etag}
+    if unchanged:
+        return Response(status_code=304, headers=headers)
+    headers["Content-Length"] = str(image.meta["size"])
+    kind = images.media_type(name)
+    if head:
+        return Response(headers=headers, media_type=kind)
+    return StreamingResponse(image.stream(IMAGE_CHUNK_BYTES), headers=headers, media_type=kind)
+
+
+@app.get("/models", tags=["models"], response_model_exclude_unset=True)
+def list_models(request: Request) -> schemas.ModelList:
+    """The models that may be named: prices, lifetimes, and which one is asked now in its place."""
+    defaults = (settings.text_model, settings.image_model)
+    listed = pricing.text_models(defaults[0]) | pricing.image_models(defaults[1])
+    models = [
+        schemas.Model.of(name, model, name in defaults, _resolved(request, name))
+        for name, model in listed.items()
+    ]
+    return schemas.ModelList(models=models)
 
 
 @app.get("/costs/summary", tags=["costs"], responses=schemas.reading("user_id"))
@@ -341,6 +440,17 @@ async def answer_not_configured(request: Request, error: OpenAINotConfigured) ->
 async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResponse:
     log.warning(str(error))
     return _answer(500, str(error), REPLAYED if error.replayed else None)
+
+
+@app.exception_handler(images.ImageNotFound)
+async def answer_image_not_found(request: Request, error: images.ImageNotFound) -> JSONResponse:
+    return _answer(404, schemas.IMAGE_NOT_FOUND)
+
+
+@app.exception_handler(images.StoreUnavailable)
+async def answer_store_lost(request: Request, error: images.StoreUnavailable) -> JSONResponse:
+    log.error("Image store: %s", error)
+    return _answer(503, schemas.STORE_LOST, RETRY_AFTER)
 
 
 @app.exception_handler(jobs.NotAccepting)

@@ -34,7 +34,8 @@ class Segment(Base):
 
 class GeneratedContent(Base):
     """What was made by the job `job_id`: `content_type` is "text" or "image"; an image's `result`
-    is its URL."""
+    is the URL it had when it was made, `image_name` its name in the image store. An image that
+    could not be stored is gone after `image_expires_at`."""
 
     __tablename__ = "generated_content"
 
@@ -46,6 +47,8 @@ class GeneratedContent(Base):
     created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
     job_id: Mapped[int | None]
     revised_prompt: Mapped[str | None] = mapped_column(Text)
+    image_name: Mapped[str | None] = mapped_column(String(64))
+    image_expires_at: Mapped[datetime | None]
 
 
 class GenJob(Base):
@@ -53,7 +56,8 @@ class GenJob(Base):
 
     `status` is "pending" from before the call until "completed", "failed" (nothing came of it) or
     "unknown" (it went out and no answer came back: it may have been billed). A row still pending
-    at `expires_at` belongs to a process that died.
+    at `expires_at` belongs to a process that died. `image_key` is the name, without its ending,
+    that its image has in the store, if one was stored.
     """
 
     __tablename__ = "gen_jobs"
@@ -74,9 +78,13 @@ class GenJob(Base):
     expires_at: Mapped[datetime | None]
     attempts: Mapped[int | None]
     cached_tokens: Mapped[int | None]
+    cache_write_tokens: Mapped[int | None]
     openai_request_id: Mapped[str | None] = mapped_column(String(255))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str | None] = mapped_column(String(64))
+    size: Mapped[str | None] = mapped_column(String(20))
+    quality: Mapped[str | None] = mapped_column(String(20))
+    image_key: Mapped[str | None] = mapped_column(String(32))
 
 
 class Metric(Base):

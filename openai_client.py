@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import json
+import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,35 +20,45 @@ import tenacity
 
 import models
 import pricing
-from settings import Settings
+from settings import Settings, stop
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 CONNECT_TIMEOUT_SECONDS = 5
 IDLE_CONNECTION_SECONDS = 5
 GATEWAY_TIMEOUTS = (408, 504, 524)
+GPT_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
 MAX_REASON = 500  # characters
 MAX_TOKENS = 2_147_483_647  # what an INTEGER column holds
 
+log = logging.getLogger("uvicorn.error")
+
 
 @dataclass(frozen=True)
 class Usage:
-    """What OpenAI counted, in tokens; `cached_tokens` are some of `prompt_tokens`."""
+    """What OpenAI counted, in tokens; of `prompt_tokens`, some were in its cache and some were
+    written to it."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What came of one generation: copy, or the URL of an image. An unknown cost is None."""
+    """What came of one generation: copy, or an image's URL (http(s):, or data: with the image
+    itself). `model` is the one that worked. An unknown cost is None. A stored image has its
+    `image_name`; any other may be gone after `image_expires_at`."""
 
     result: str
+    model: str
     cost_usd: Decimal | None
     usage: Usage | None = None
     revised_prompt: str | None = None
+    image_name: str | None = None
+    image_expires_at: datetime | None = None
     attempts: int | None = None
     request_id: str | None = None
 
@@ -53,27 +66,32 @@ class Generation:
 class GenerationError(Exception):
     """Nothing came of the generation. `str()` says why, without a secret.
 
-    `cost_usd` is what it cost all the same: 0 where nothing can have been billed, None where nobody
-    knows. `unanswered`: the request went out and no answer came back. `retryable`: nothing was
-    billed, and asking again may help, after `retry_after_seconds` if the server named them.
+    `model` is the one that was asked last. `cost_usd` is what it cost all the same: 0 where nothing
+    can have been billed, None where nobody knows. `unanswered`: the request went out and no answer
+    came back. `model_gone`: the server has no such model. `retryable`: nothing was billed, and
+    asking again may help, after `retry_after_seconds` if the server named them.
     """
 
     def __init__(
         self,
         reason: str,
         *,
+        model: str | None = None,
         cost_usd: Decimal | None = None,
         usage: Usage | None = None,
         unanswered: bool = False,
+        model_gone: bool = False,
         retryable: bool = False,
         retry_after_seconds: float | None = None,
         attempts: int | None = None,
         request_id: str | None = None,
     ) -> None:
         super().__init__(reason)
+        self.model = model
         self.cost_usd = cost_usd
         self.usage = usage
         self.unanswered = unanswered
+        self.model_gone = model_gone
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
         self.attempts = attempts
@@ -82,11 +100,33 @@ class GenerationError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A 200 of OpenAI: its JSON, at which attempt it came, and OpenAI's id of the request."""
+    """A 200 of OpenAI: its JSON, the model that was asked, at which attempt it came, and OpenAI's
+    id of the request."""
 
     body: Any
+    model: str
     attempts: int
     request_id: str | None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where one kind of generation is asked for, how long it may take, all attempts together, and
+    the setting that names its default model."""
+
+    path: str
+    timeout_seconds: float
+    setting: str
+
+
+def check_defaults(settings: Settings) -> None:
+    """End the process where nobody can know what a default model costs."""
+    for name, value, model, known in (
+        ("TEXT_MODEL", settings.text_model, pricing.text_model, pricing.TEXT_MODELS),
+        ("IMAGE_MODEL", settings.image_model, pricing.image_model, pricing.IMAGE_MODELS),
+    ):
+        if model(value) is None:
+            stop(f"{name} is {value}, which has no known price. Set one of {', '.join(known)}.")
 
 
 class OpenAIClient:
@@ -94,9 +134,10 @@ class OpenAIClient:
 
     def __init__(self, api_key: str, settings: Settings) -> None:
         self._api_key = api_key
-        self._text_timeout_seconds = settings.text_timeout_seconds
-        self._image_timeout_seconds = settings.image_timeout_seconds
+        self._text = Endpoint("/chat/completions", settings.text_timeout_seconds, "TEXT_MODEL")
+        self._image = Endpoint("/images/generations", settings.image_timeout_seconds, "IMAGE_MODEL")
         self._max_attempts = settings.max_attempts
+        self._gone: set[str] = set()
         self._openai = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=settings.openai_base_url or DEFAULT_BASE_URL,
@@ -115,97 +156,175 @@ class OpenAIClient:
     async def close(self) -> None:
         await self._openai.close()
 
+    def living(self, model: str) -> str:
+        """The model, or who took over from it, as far as this process knows."""
+        return self._living_line(model)[0]
+
+    def _living_line(self, model: str) -> list[str]:
+        """Never empty: who is last in a line is never remembered as gone."""
+        return [name for name in pricing.line(model) if name not in self._gone]
+
     async def generate_text(
         self, model: str, messages: list[Any], max_tokens: int, user_id: int | None = None
     ) -> Generation:
         """Copy for these messages. Raises GenerationError, and KeyError for an unpriced model."""
-        asked = {"model": model, "messages": messages, "max_completion_tokens": max_tokens}
-        answer = await self._ask("/chat/completions", asked, user_id, self._text_timeout_seconds)
+
+        def asked(model: str) -> dict[str, Any]:
+            body = {"model": model, "messages": messages, "max_completion_tokens": max_tokens}
+            known = pricing.text_model(model)
+            if known and known.reasoning_effort:
+                body["reasoning_effort"] = known.reasoning_effort
+            return body
+
+        answer = await self._ask(self._text, model, asked, user_id)
         usage = _usage(answer.body)
-        cost_usd = _text_cost_usd(model, usage) if usage else None
+        cost_usd = _text_cost_usd(answer.model, usage) if usage else None
         choice = _dig(answer.body, "choices", 0)
         text = _text(_dig(choice, "message", "content"))
         if not text.strip():
             raise GenerationError(
                 self._without_key(_why_empty(answer.body, choice)),
+                model=answer.model,
                 cost_usd=cost_usd,
                 usage=usage,
                 attempts=answer.attempts,
                 request_id=answer.request_id,
             )
         return Generation(
-            text, cost_usd, usage, attempts=answer.attempts, request_id=answer.request_id
+            text,
+            answer.model,
+            cost_usd,
+            usage,
+            attempts=answer.attempts,
+            request_id=answer.request_id,
         )
 
     async def generate_image(
         self,
         model: str,
         prompt: str,
-        size: pricing.Size,
-        quality: pricing.Quality,
+        size: str,
+        quality: str,
         user_id: int | None = None,
     ) -> Generation:
         """One image for the prompt. Raises GenerationError, and KeyError for an unpriced model."""
-        asked = {"model": model, "prompt": prompt, "size": size, "quality": quality, "n": 1}
-        answer = await self._ask("/images/generations", asked, user_id, self._image_timeout_seconds)
+
+        def asked(model: str) -> dict[str, Any]:
+            known = pricing.image_model(model)
+            by_tokens = known and isinstance(known.price, pricing.ImageTokenPrice)
+            own = GPT_IMAGE_QUALITIES.get(quality, quality) if by_tokens else quality
+            return {"model": model, "prompt": prompt, "size": size, "quality": own, "n": 1}
+
+        answer = await self._ask(self._image, model, asked, user_id)
+        usage = _image_usage(answer.body)
+        cost_usd = _image_cost_usd(answer, usage, quality, size)
         image = _dig(answer.body, "data", 0)
-        url, b64_json = _text(_dig(image, "url")).strip(), _text(_dig(image, "b64_json"))
-        if not (url or b64_json):
+        url = _text(_dig(image, "url")).strip()
+        # Some gateways send a data: URL, in either place.
+        encoded = _text(_dig(image, "b64_json")) or (url if url.startswith("data:") else "")
+        encoded = encoded.rpartition(",")[2].strip()
+        if not (encoded or url.lower().startswith(("http://", "https://"))):
             raise GenerationError(
                 self._without_key(_message(answer.body) or "OpenAI answered without an image."),
+                model=answer.model,
+                cost_usd=cost_usd if usage else None,
+                usage=usage,
                 attempts=answer.attempts,
                 request_id=answer.request_id,
             )
         return Generation(
-            url or f"data:image/png;base64,{b64_json}",
-            pricing.image_cost_usd(model, quality, size),
-            revised_prompt=_text(_dig(image, "revised_prompt")) or None,
+            f"data:image/png;base64,{encoded}" if encoded else url,
+            answer.model,
+            cost_usd,
+            usage,
+            _text(_dig(image, "revised_prompt")) or None,
             attempts=answer.attempts,
             request_id=answer.request_id,
         )
 
     async def _ask(
-        self, path: str, asked: dict[str, Any], user_id: int | None, timeout_seconds: float
+        self,
+        endpoint: Endpoint,
+        model: str,
+        asked: Callable[[str], dict[str, Any]],
+        user_id: int | None,
     ) -> Answer:
-        """Send until an answer comes, so long as nothing can be billed twice and the one deadline
-        of all attempts is not over. Raises GenerationError."""
-        if user_id is not None:
-            asked = {**asked, "safety_identifier": _safety_identifier(user_id)}
+        """Send what is asked of the model, or of its successor where the server has it no more,
+        until an answer comes, so long as nothing can be billed twice and the one deadline of all
+        attempts is not over. Raises GenerationError."""
         attempts = 0
 
-        async def attempt() -> Answer:
+        async def attempt(model: str) -> Answer:
             nonlocal attempts
             attempts += 1
-            body, request_id = await self._send(path, asked)
-            return Answer(body, attempts, request_id)
+            request = asked(model)
+            if user_id is not None:
+                request["safety_identifier"] = _safety_identifier(user_id)
+            body, request_id = await self._send(endpoint.path, request)
+            return Answer(body, model, attempts, request_id)
 
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_is_retryable),
-            wait=_pause_seconds,
-            # A pause that would outlast the deadline is not begun: the deadline only ends calls.
-            stop=tenacity.stop_after_attempt(self._max_attempts)
-            | tenacity.stop_before_delay(timeout_seconds),
-            reraise=True,
-        )
+        names = self._living_line(model)
+        name, gone = names[0], list[str]()
         try:
-            async with asyncio.timeout(timeout_seconds):
-                return await retrying(attempt)
+            async with asyncio.timeout(endpoint.timeout_seconds) as deadline:
+                for name in names:
+                    try:
+                        answer: Answer = await self._retrying(deadline)(attempt, name)
+                        return answer
+                    except GenerationError as error:
+                        if not error.model_gone:
+                            raise
+                        gone.append(name)
+            raise GenerationError(
+                f"{self._openai.base_url.host} has no model {' and no '.join(names)}. Set "
+                f"{endpoint.setting} to one that it has, or name one as model.",
+                cost_usd=Decimal(0),
+            )
         except TimeoutError as error:
             raise GenerationError(
-                f"OpenAI did not answer within {timeout_seconds:g} seconds; "
+                f"OpenAI did not answer within {endpoint.timeout_seconds:g} seconds; "
                 "the call may have been billed.",
+                model=name,
                 unanswered=True,
                 attempts=attempts,
             ) from error
         except asyncio.CancelledError as error:
             raise GenerationError(
                 "the server was stopped before OpenAI answered; the call may have been billed.",
+                model=name,
                 unanswered=True,
                 attempts=attempts,
             ) from error
         except GenerationError as error:
-            error.attempts = attempts
+            error.model, error.attempts = name, attempts
             raise
+        finally:
+            if gone != names:
+                self._remember_gone(gone, name)
+
+    def _retrying(self, deadline: asyncio.Timeout) -> tenacity.AsyncRetrying:
+        seconds_left = (deadline.when() or 0) - asyncio.get_running_loop().time()
+        return tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_is_retryable),
+            wait=_pause_seconds,
+            # A pause that would outlast the deadline is not begun: the deadline only ends calls.
+            stop=tenacity.stop_after_attempt(self._max_attempts)
+            | tenacity.stop_before_delay(seconds_left),
+            reraise=True,
+        )
+
+    def _remember_gone(self, names: list[str], successor: str) -> None:
+        """Ask the successor at once from now on; say so once."""
+        for name in names:
+            if name not in self._gone:
+                self._gone.add(name)
+                log.warning(
+                    "%s has no model %s: %s is asked in its place. To choose another, set "
+                    "TEXT_MODEL or IMAGE_MODEL.",
+                    self._openai.base_url.host,
+                    name,
+                    successor,
+                )
 
     async def _send(self, path: str, asked: dict[str, Any]) -> tuple[Any, str | None]:
         """The JSON of one answer and OpenAI's id of the request. Raises GenerationError, which says
@@ -244,6 +363,7 @@ class OpenAIClient:
             self._why_refused(error),
             cost_usd=None if unanswered else Decimal(0),
             unanswered=unanswered,
+            model_gone=status in (400, 404) and error.code == "model_not_found",
             retryable=(status in (409, 429) or status >= 500) and not (unanswered or out_of_money),
             retry_after_seconds=_retry_after_seconds(error.response.headers.get("retry-after", "")),
             request_id=_request_id(error.response),
@@ -314,8 +434,25 @@ def text_messages(
 
 def _text_cost_usd(model: str, usage: Usage) -> Decimal:
     return pricing.text_cost_usd(
-        model, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0
+        model,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens or 0,
+        usage.cache_write_tokens or 0,
     )
+
+
+def _image_cost_usd(answer: Answer, usage: Usage | None, quality: str, size: str) -> Decimal | None:
+    if usage is None:
+        return pricing.image_cost_usd(answer.model, quality, size)
+    images = _count(_dig(answer.body, "usage", "input_tokens_details", "image_tokens")) or 0
+    images = min(images, usage.prompt_tokens)
+    text = usage.prompt_tokens - images
+    # All output is billed as image: no model of the table has another price for text.
+    tokens = pricing.ImageTokens(
+        text, images, usage.completion_tokens, min(usage.cached_tokens or 0, text)
+    )
+    return pricing.image_cost_usd(answer.model, quality, size, tokens)
 
 
 def _safety_identifier(user_id: int) -> str:
@@ -409,22 +546,30 @@ def _message(answer: Any) -> str:
 
 
 def _usage(answer: Any) -> Usage | None:
-    """The tokens, where the server counted them plausibly."""
-    prompt_tokens, completion_tokens, total_tokens, cached_tokens = (
-        _count(_dig(answer, "usage", *path))
-        for path in (
-            ("prompt_tokens",),
-            ("completion_tokens",),
-            ("total_tokens",),
-            ("prompt_tokens_details", "cached_tokens"),
-        )
-    )
+    """The tokens of a text, where the server counted them plausibly."""
+    return _counted(answer, "prompt", "completion")
+
+
+def _image_usage(answer: Any) -> Usage | None:
+    """The same for an image: its input and output tokens."""
+    return _counted(answer, "input", "output")
+
+
+def _counted(answer: Any, sent: str, received: str) -> Usage | None:
+    usage = _dig(answer, "usage")
+    prompt_tokens = _count(_dig(usage, f"{sent}_tokens"))
+    completion_tokens = _count(_dig(usage, f"{received}_tokens"))
     if prompt_tokens is None or completion_tokens is None:
         return None
+    details = _dig(usage, f"{sent}_tokens_details")
+    cached_tokens = _count(_dig(details, "cached_tokens"))
+    cache_write_tokens = _count(_dig(details, "cache_write_tokens"))
     if cached_tokens is not None:
         cached_tokens = min(cached_tokens, prompt_tokens)
-    total_tokens = total_tokens or prompt_tokens + completion_tokens
-    return Usage(prompt_tokens, completion_tokens, total_tokens, cached_tokens)
+    if cache_write_tokens is not None:
+        cache_write_tokens = min(cache_write_tokens, prompt_tokens - (cached_tokens or 0))
+    total_tokens = _count(_dig(usage, "total_tokens")) or prompt_tokens + completion_tokens
+    return Usage(prompt_tokens, completion_tokens, total_tokens, cached_tokens, cache_write_tokens)
 
 
 def _count(value: Any) -> int | None:

@@ -1,78 +1,311 @@
-"""What one call costs: a dated table and pure functions, US dollars as Decimal.
+"""The models: what each costs, what it takes and until when it lives; US dollars as Decimal.
 
-Checked on 2026-11-22 against OpenAI's pricing page. gpt-3.5-turbo, gpt-4 and dall-e-3 are retired
-there: their prices are the owner's table, which is what OpenAI charged for them; dall-e-3 "hd" at
-the two larger sizes, where that table is silent: OpenAI's page as it last was.
+Lifetimes and successors: OpenAI's deprecations page. The retired models cost here what OpenAI
+charged for them, by the owner's table; where that is silent (dall-e-3 "hd" at the two larger
+sizes), by OpenAI's page as it last was. Text models that are not in the table are priced by
+genai-prices; images by this table alone.
 """
 
-from dataclasses import dataclass
+import importlib.metadata
+import re
+from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal, get_args
 
-Size = Literal["1024x1024", "1024x1792", "1792x1024"]
-Quality = Literal["standard", "hd"]
+import genai_prices
+from openai.types import ChatModel
 
-TEXT_MODEL = "gpt-3.5-turbo"
-IMAGE_MODEL = "dall-e-3"
+CHECKED_ON = date(2026, 11, 22)
+OWNER = "the owner's price table"
+OPENAI = "https://developers.openai.com/api/docs/pricing"
+GENAI_PRICES = f"genai-prices {importlib.metadata.version('genai-prices')}"
 
 
 @dataclass(frozen=True)
 class TokenPrice:
-    """US dollars per million tokens; cached input is billed as input where it has no price."""
+    """US dollars per million tokens; what has no price of its own is billed as input."""
 
     input_usd: Decimal
     output_usd: Decimal
     cached_input_usd: Decimal | None = None
+    cache_write_usd: Decimal | None = None
 
 
-def _price(input_usd: str, cached_input_usd: str | None, output_usd: str) -> TokenPrice:
-    cached = None if cached_input_usd is None else Decimal(cached_input_usd)
-    return TokenPrice(Decimal(input_usd), Decimal(output_usd), cached)
+@dataclass(frozen=True)
+class ImageTokenPrice:
+    """US dollars per million tokens."""
+
+    text_input_usd: Decimal
+    cached_text_input_usd: Decimal
+    image_input_usd: Decimal
+    image_output_usd: Decimal
 
 
-TEXT_PRICES = {
-    "gpt-3.5-turbo": _price("0.50", None, "1.50"),
-    "gpt-4": _price("30", None, "60"),
-    "gpt-4o": _price("2.50", "1.25", "10"),
-    "gpt-4o-mini": _price("0.15", "0.075", "0.60"),
-    "gpt-4.1": _price("2.00", "0.50", "8"),
-    "gpt-4.1-mini": _price("0.40", "0.10", "1.60"),
-    "gpt-5.4": _price("2.50", "0.25", "15"),
-    "gpt-5.4-mini": _price("0.75", "0.075", "4.50"),
-    "gpt-5.6-luna": _price("0.20", "0.02", "1.20"),
-    "gpt-6-luna": _price("0.10", "0.01", "0.50"),
-    "gpt-6.1-terra": _price("1.00", "0.05", "5.00"),
-    "gpt-6.1-sol": _price("2.00", "0.10", "10.00"),
-    "gpt-6.2-sol": _price("2.00", "0.10", "10.00"),
-}
+@dataclass(frozen=True)
+class ImageTokens:
+    """What one image took; of the text's tokens, some were in OpenAI's cache."""
+
+    text_input: int
+    image_input: int
+    output: int
+    cached_text_input: int = 0
+
 
 # US dollars per image, by (quality, size).
-IMAGE_PRICES: dict[str, dict[tuple[Quality, Size], Decimal]] = {
-    "dall-e-3": {
-        ("standard", "1024x1024"): Decimal("0.040"),
-        ("standard", "1024x1792"): Decimal("0.080"),
-        ("standard", "1792x1024"): Decimal("0.080"),
-        ("hd", "1024x1024"): Decimal("0.080"),
-        ("hd", "1024x1792"): Decimal("0.120"),
-        ("hd", "1792x1024"): Decimal("0.120"),
-    },
+ImagePrice = dict[tuple[str, str], Decimal]
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """`reasoning_effort` is the least that the model takes; None: it knows no such parameter."""
+
+    price: TokenPrice
+    reasoning_effort: Literal["none", "low"] | None = None
+    retired_on: date | None = None
+    successor: str | None = None
+    source: str = OPENAI
+    checked_on: date | None = CHECKED_ON
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """What it takes: one of the qualities, and one of the sizes or, where `any_size`, any WxH that
+    `takes_size` allows."""
+
+    price: ImageTokenPrice | ImagePrice
+    qualities: tuple[str, ...]
+    sizes: tuple[str, ...]
+    any_size: bool = False
+    retired_on: date | None = None
+    successor: str | None = None
+    source: str = OPENAI
+    checked_on: date = CHECKED_ON
+
+
+def _tokens(given: str, cached: str | None, made: str, written: str | None = None) -> TokenPrice:
+    """Input, cached input and output, in the order of OpenAI's page; cache writes."""
+    return TokenPrice(
+        Decimal(given),
+        Decimal(made),
+        None if cached is None else Decimal(cached),
+        None if written is None else Decimal(written),
+    )
+
+
+END_OF_GPT_4 = date(2027, 1, 14)
+
+TEXT_MODELS = {
+    "gpt-3.5-turbo": TextModel(
+        _tokens("0.50", None, "1.50"),
+        retired_on=date(2026, 10, 23),
+        successor="gpt-6-luna",
+        source=OWNER,
+    ),
+    "gpt-4": TextModel(
+        _tokens("30", None, "60"),
+        retired_on=date(2026, 10, 23),
+        successor="gpt-6.1-terra",
+        source=OWNER,
+    ),
+    "gpt-4o": TextModel(
+        _tokens("2.50", "1.25", "10"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
+    ),
+    "gpt-4o-mini": TextModel(
+        _tokens("0.15", "0.075", "0.60"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
+    ),
+    "gpt-4.1": TextModel(
+        _tokens("2.00", "0.50", "8"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
+    ),
+    "gpt-4.1-mini": TextModel(
+        _tokens("0.40", "0.10", "1.60"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
+    ),
+    "gpt-5.4": TextModel(_tokens("2.50", "0.25", "15"), "none"),
+    "gpt-5.4-mini": TextModel(_tokens("0.75", "0.075", "4.50"), "none"),
+    "gpt-5.6-luna": TextModel(_tokens("0.20", "0.02", "1.20", "0.25"), "none"),
+    "gpt-6-luna": TextModel(_tokens("0.10", "0.01", "0.50", "0.125"), "none"),
+    "gpt-6.1-terra": TextModel(_tokens("1.00", "0.05", "5.00", "1.25"), "none"),
+    "gpt-6.1-sol": TextModel(_tokens("2.00", "0.10", "10.00", "2.50"), "low"),
+    "gpt-6.2-sol": TextModel(_tokens("2.00", "0.10", "10.00", "2.50"), "low"),
 }
+
+# Of models that genai-prices prices: their ends, and the successors of what is gone.
+ENDS: dict[str, tuple[date, str | None]] = {
+    "gpt-4-turbo": (date(2026, 10, 23), "gpt-6.1-terra"),
+    "gpt-4.1-nano": (date(2026, 10, 23), "gpt-6-luna"),
+    "gpt-5": (date(2026, 12, 11), None),
+    "gpt-5-mini": (date(2026, 12, 11), None),
+    "gpt-5-nano": (date(2026, 12, 11), None),
+    "gpt-5.1": (date(2027, 4, 1), None),
+    "gpt-5.4-nano": (date(2027, 4, 1), None),
+}
+
+GPT_IMAGE = ImageTokenPrice(Decimal("5.00"), Decimal("1.25"), Decimal("8.00"), Decimal("30.00"))
+# standard and hd are the contract's names: gpt-image is asked for medium and high instead.
+GPT_IMAGE_QUALITIES = ("standard", "hd", "low", "medium", "high", "auto")
+FINER_QUALITIES = (*GPT_IMAGE_QUALITIES, "xhigh", "max")
+CONTRACT_SIZES = ("1024x1024", "1024x1792", "1792x1024")
+GPT_IMAGE_SIZES = ("1024x1024", "1536x1024", "1024x1536", "auto")
+ALL_SIZES = (*CONTRACT_SIZES, "1536x1024", "1024x1536", "auto")
+
+IMAGE_MODELS = {
+    "dall-e-3": ImageModel(
+        {
+            ("standard", "1024x1024"): Decimal("0.040"),
+            ("standard", "1024x1792"): Decimal("0.080"),
+            ("standard", "1792x1024"): Decimal("0.080"),
+            ("hd", "1024x1024"): Decimal("0.080"),
+            ("hd", "1024x1792"): Decimal("0.120"),
+            ("hd", "1792x1024"): Decimal("0.120"),
+        },
+        ("standard", "hd"),
+        CONTRACT_SIZES,
+        retired_on=date(2026, 5, 12),
+        successor="gpt-image-2.5-flare",
+        source=OWNER,
+    ),
+    "gpt-image-1.5": ImageModel(
+        replace(GPT_IMAGE, image_output_usd=Decimal("32.00")),
+        GPT_IMAGE_QUALITIES,
+        GPT_IMAGE_SIZES,
+        retired_on=date(2026, 12, 1),
+        successor="gpt-image-2.5-flare",
+    ),
+    "gpt-image-2": ImageModel(GPT_IMAGE, GPT_IMAGE_QUALITIES, ALL_SIZES, any_size=True),
+    "gpt-image-2.5-flare": ImageModel(GPT_IMAGE, FINER_QUALITIES, ALL_SIZES, any_size=True),
+    "gpt-image-2.5-sunburst": ImageModel(GPT_IMAGE, FINER_QUALITIES, ALL_SIZES, any_size=True),
+    "gpt-image-2.6-flare": ImageModel(GPT_IMAGE, FINER_QUALITIES, ALL_SIZES),
+    "gpt-image-2.6-sunburst": ImageModel(GPT_IMAGE, FINER_QUALITIES, ALL_SIZES),
+}
+
+
+def text_model(name: str) -> TextModel | None:
+    """The text model of this name, dated or not; None where no price is known."""
+    if name in TEXT_MODELS:
+        return TEXT_MODELS[name]
+    undated = TEXT_MODELS.get(_undated(name))
+    price = _genai_price(name)
+    if price is None:
+        return undated
+    row = undated or TextModel(price)
+    retired_on, successor = ENDS.get(name, (None, row.successor))
+    effort = row.reasoning_effort
+    return TextModel(price, effort, retired_on, successor, GENAI_PRICES, checked_on=None)
+
+
+def image_model(name: str) -> ImageModel | None:
+    """The image model of this name, dated or not; None where no price is known."""
+    return IMAGE_MODELS.get(name) or IMAGE_MODELS.get(_undated(name))
+
+
+def text_models(default: str) -> dict[str, TextModel]:
+    """The default, the table, and what else the SDK lists and genai-prices knows."""
+    names = dict.fromkeys((default, *TEXT_MODELS, *get_args(ChatModel)))
+    return {name: model for name in names if (model := text_model(name))}
+
+
+def image_models(default: str) -> dict[str, ImageModel]:
+    """The default and the table."""
+    names = dict.fromkeys((default, *IMAGE_MODELS))
+    return {name: model for name in names if (model := image_model(name))}
+
+
+def line(name: str) -> tuple[str, ...]:
+    """The model and those that take over from it, in order. Each is there once: a loop in the table
+    ends."""
+    names = [name]
+    while model := text_model(names[-1]) or image_model(names[-1]):
+        if model.successor is None or model.successor in names:
+            break
+        names.append(model.successor)
+    return tuple(names)
+
+
+def takes_size(model: ImageModel, size: str) -> bool:
+    """Whether the model draws this size. Any size means: both sides divisible by 16, between 1:3
+    and 3:1, at most 3840x2160 pixels (openai 3.54, ImageGenerateParams)."""
+    if size in model.sizes:
+        return True
+    sides = re.fullmatch(r"([1-9][0-9]{1,3})x([1-9][0-9]{1,3})", size)
+    if not (model.any_size and sides):
+        return False
+    short, long = sorted(int(side) for side in sides.groups())
+    fits = long <= 3 * short and long <= 3840 and short * long <= 3840 * 2160
+    return short % 16 == long % 16 == 0 and fits
 
 
 def text_cost_usd(
-    model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0
+    model: str,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cached_tokens: int = 0,
+    cache_write_tokens: int = 0,
 ) -> Decimal:
-    """The price of one completion; `cached_tokens` are those of the prompt that OpenAI had in its
-    cache. KeyError for a model that is not in the table."""
-    price = TEXT_PRICES[model]
+    """The price of one completion; of the prompt's tokens, some were in OpenAI's cache and some
+    were written to it. KeyError for a model without a price."""
+    row = text_model(model)
+    if row is None:
+        raise KeyError(model)
+    price = row.price
     cached_usd = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
+    write_usd = price.input_usd if price.cache_write_usd is None else price.cache_write_usd
     return (
-        price.input_usd * (prompt_tokens - cached_tokens)
+        price.input_usd * (prompt_tokens - cached_tokens - cache_write_tokens)
         + cached_usd * cached_tokens
+        + write_usd * cache_write_tokens
         + price.output_usd * completion_tokens
     ) / 1_000_000
 
 
-def image_cost_usd(model: str, quality: Quality, size: Size) -> Decimal:
-    """The price of one image. KeyError for what is not in the table."""
-    return IMAGE_PRICES[model][quality, size]
+def image_cost_usd(
+    model: str, quality: str, size: str, tokens: ImageTokens | None = None
+) -> Decimal | None:
+    """The price of one image: by quality and size where the model bills images, else by its tokens,
+    and None where those are not known. KeyError for a model without a price."""
+    row = image_model(model)
+    if row is None:
+        raise KeyError(model)
+    price = row.price
+    if isinstance(price, dict):
+        return price[quality, size]
+    if tokens is None:
+        return None
+    return (
+        price.text_input_usd * (tokens.text_input - tokens.cached_text_input)
+        + price.cached_text_input_usd * tokens.cached_text_input
+        + price.image_input_usd * tokens.image_input
+        + price.image_output_usd * tokens.output
+    ) / 1_000_000
+
+
+def _undated(name: str) -> str:
+    """Without the date of a snapshot: gpt-4o-2024-08-06, gpt-4-0613."""
+    return re.sub(r"-([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4})$", "", name)
+
+
+def _genai_price(name: str) -> TokenPrice | None:
+    """OpenAI's price of a text model by genai-prices; None for an unknown one, and for those that
+    bill more than text."""
+    if name != name.lower():  # genai-prices would take it, OpenAI would not
+        return None
+    try:
+        no_usage = genai_prices.Usage()
+        known = genai_prices.calc_price(no_usage, name, provider_id="openai").model_price
+    except LookupError:
+        return None
+    prices = {kind: _base(price) for kind, price in vars(known).items() if price is not None}
+    bills_more = "search" in name or any("audio" in kind or "image" in kind for kind in prices)
+    if bills_more or not ("input_mtok" in prices and "output_mtok" in prices):
+        return None
+    return TokenPrice(
+        prices["input_mtok"],
+        prices["output_mtok"],
+        prices.get("cache_read_mtok"),
+        prices.get("cache_write_mtok"),
+    )
+
+
+def _base(price: Any) -> Decimal:
+    """Without the tiers for prompts of more than 272,000 tokens, which no request here reaches."""
+    base: Decimal = getattr(price, "base", price)
+    return base

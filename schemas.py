@@ -4,18 +4,28 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Callable, Collection
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Header
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 import models
 import pricing
+from settings import settings
 
 MAX_TEXT_PROMPT = 32_000
 MAX_IMAGE_PROMPT = 4_000  # dall-e-3 takes no more: OpenAI's images API reference, 2026-11-22
@@ -67,13 +77,14 @@ def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
     return criteria
 
 
-def _priced(prices: Collection[str]) -> AfterValidator:
+def _priced(find: Callable[[str], object], names: Collection[str]) -> AfterValidator:
     """Refuse a model without a price: what it costs could only be guessed."""
 
     def check(model: str) -> str:
-        if model not in prices:
+        if find(model) is None:
+            known = f"{', '.join(names)}; GET /models lists all"
             raise PydanticCustomError(
-                "no_price", f"No price is known for this model. Known: {', '.join(prices)}"
+                "no_price", f"No price is known for this model. Known: {known}"
             )
         return model
 
@@ -105,16 +116,9 @@ WHOLE = BeforeValidator(_whole_number)
 Id = Annotated[int, Field(ge=1, le=2_147_483_647), WHOLE]
 Tone = Annotated[str, Field(max_length=100, json_schema_extra=STORABLE), AfterValidator(_storable)]
 Keyword = Annotated[str, Field(max_length=100, json_schema_extra=FILLED), AfterValidator(_filled)]
-TextModel = Annotated[
-    str,
-    Field(json_schema_extra={"enum": list(pricing.TEXT_PRICES)}),
-    _priced(pricing.TEXT_PRICES),
-]
-ImageModel = Annotated[
-    str,
-    Field(json_schema_extra={"enum": list(pricing.IMAGE_PRICES)}),
-    _priced(pricing.IMAGE_PRICES),
-]
+ModelName = Annotated[str, Field(max_length=100, pattern="^[!-~]*$")]
+TextModel = Annotated[ModelName, _priced(pricing.text_model, pricing.TEXT_MODELS)]
+ImageModel = Annotated[ModelName, _priced(pricing.image_model, pricing.IMAGE_MODELS)]
 UserId = Annotated[
     Id | None,
     Field(description="Who it is for: the cost is booked on this user, whom OpenAI sees hashed."),
@@ -155,7 +159,9 @@ class TextRequest(Request):
     max_tokens: Annotated[
         int, Field(ge=1, le=16_384, description="The text's largest length, in tokens."), WHOLE
     ] = 150
-    model: TextModel | None = Field(None, description=f"{pricing.TEXT_MODEL} by default.")
+    model: TextModel | None = Field(
+        None, description=f"One of GET /models of the kind text; {settings.text_model} by default."
+    )
     user_id: UserId = None
 
     model_config = ConfigDict(
@@ -180,6 +186,8 @@ def fingerprint(asked: Request) -> str:
 
 
 class Usage(BaseModel):
+    """An image's tokens are its input (prompt) and output (completion)."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -221,10 +229,53 @@ class ImageRequest(Request):
     prompt: Annotated[
         str, Field(max_length=MAX_IMAGE_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
     ]
-    size: pricing.Size = "1024x1024"
-    quality: pricing.Quality = "standard"
-    model: ImageModel | None = Field(None, description=f"{pricing.IMAGE_MODEL} by default.")
+    size: Annotated[
+        str,
+        Field(
+            max_length=20,
+            description="1024x1024, 1024x1792, 1792x1024, or what else the model takes.",
+        ),
+    ] = "1024x1024"
+    quality: Annotated[
+        str,
+        Field(max_length=20, description="standard, hd, or what else the model takes."),
+    ] = "standard"
+    model: ImageModel | None = Field(
+        None,
+        description=f"One of GET /models of the kind image; {settings.image_model} by default.",
+    )
     user_id: UserId = None
+
+    @model_validator(mode="after")
+    def _is_taken(self) -> Self:
+        """Refuse what the model does not take. Not field by field: their order is in every
+        fingerprint."""
+        name = self.model or settings.image_model
+        model = pricing.image_model(name)
+        takes: dict[str, str] = {}
+        if model and not pricing.takes_size(model, self.size):
+            takes["size"] = ", ".join(model.sizes)
+            if model.any_size:
+                takes["size"] += "; or width x height, both divisible by 16, from 1:3 to 3:1"
+        if model and self.quality not in model.qualities:
+            takes["quality"] = ", ".join(model.qualities)
+        if model and takes:
+            more = f". For more, name a model such as {model.successor}" if model.successor else ""
+            raise ValidationError.from_exception_data(
+                "ImageRequest",
+                [
+                    InitErrorDetails(
+                        type=PydanticCustomError(
+                            "not_taken",
+                            f"{name} does not take this {field}. It takes: {values}{more}",
+                        ),
+                        loc=(field,),
+                        input=None,
+                    )
+                    for field, values in takes.items()
+                ],
+            )
+        return self
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -241,13 +292,17 @@ class ImageRequest(Request):
 
 class ImageAnswer(BaseModel):
     """`id` is that of /content/history (null where only the server's log has the image), `job_id`
-    that of /costs/history; `cost` is in US dollars."""
+    that of /costs/history; `cost` is in US dollars. `image_url` lasts; only where the image could
+    not be stored, it is OpenAI's own, and `image_expires_at` says until when. `usage` is null where
+    the model bills images and not tokens."""
 
     success: bool = True
     id: int | None
     job_id: int
     image_url: str
+    image_expires_at: Timestamp | None
     revised_prompt: str | None
+    usage: Usage | None
     cost: Dollars | None
     model: str
     size: str
@@ -259,8 +314,10 @@ class ImageAnswer(BaseModel):
                     "success": True,
                     "id": 16,
                     "job_id": 343,
-                    "image_url": "https://images.example.com/coffee-shop.png",
+                    "image_url": f"http://localhost:8000/images/{'4f' * 16}.png",
+                    "image_expires_at": None,
                     "revised_prompt": "A cozy coffee shop in warm morning light, watercolor",
+                    "usage": None,
                     "cost": 0.04,
                     "model": "dall-e-3",
                     "size": "1024x1024",
@@ -409,11 +466,14 @@ class Job(BaseModel):
     completion_tokens: int | None = None
     total_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     estimated_cost: Dollars | None = None
     status: str | None = None
     error_message: str | None = None
     attempts: int | None = None
     openai_request_id: str | None = None
+    size: str | None = None
+    quality: str | None = None
     created_at: Timestamp | None = None
     completed_at: Timestamp | None = None
 
@@ -440,6 +500,91 @@ class Job(BaseModel):
             ]
         },
     )
+
+
+class ContentItem(Content):
+    """Everything known of one thing generated; what is not known is null. `size` and `quality` are
+    an image's, as they were asked for; `cost` is in US dollars."""
+
+    job_id: int | None
+    revised_prompt: str | None
+    image_expires_at: Timestamp | None
+    size: str | None = None
+    quality: str | None = None
+    usage: Usage | None = None
+    cost: Dollars | None = None
+    job: Job | None = None
+
+
+class TextPrice(BaseModel):
+    """US dollars per million tokens; what is null costs as much as other input."""
+
+    input_usd: Dollars = Field(examples=[0.1])
+    cached_input_usd: Dollars | None = Field(examples=[0.01])
+    cache_write_usd: Dollars | None = Field(examples=[0.125])
+    output_usd: Dollars = Field(examples=[0.5])
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ImageTokenPrice(BaseModel):
+    """US dollars per million tokens."""
+
+    text_input_usd: Dollars = Field(examples=[5])
+    cached_text_input_usd: Dollars = Field(examples=[1.25])
+    image_input_usd: Dollars = Field(examples=[8])
+    image_output_usd: Dollars = Field(examples=[30])
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ImagePrice(BaseModel):
+    """US dollars per image."""
+
+    quality: str = Field(examples=["standard"])
+    size: str = Field(examples=["1024x1024"])
+    image_usd: Dollars = Field(examples=[0.04])
+
+
+class Model(BaseModel):
+    """A model that may be asked for. `resolves_to` is the one that is asked for it now: its
+    successor, once OpenAI has refused it. `retired_on` is the day OpenAI ends it or ended it.
+    `qualities` and `sizes` are what an image model takes, `any_size` that it takes others too."""
+
+    id: str = Field(examples=["gpt-3.5-turbo"])
+    kind: models.JobType
+    default: bool
+    resolves_to: str = Field(examples=["gpt-6-luna"])
+    retired_on: date | None
+    successor: str | None = Field(examples=["gpt-6-luna"])
+    prices: TextPrice | ImageTokenPrice | list[ImagePrice]
+    source: str = Field(examples=[pricing.OPENAI])
+    checked_on: date | None
+    qualities: list[str] | None = None
+    sizes: list[str] | None = None
+    any_size: bool | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        model: pricing.TextModel | pricing.ImageModel,
+        default: bool,
+        resolves_to: str,
+    ) -> "Model":
+        prices: Any = model.price
+        if isinstance(prices, dict):
+            prices = [
+                {"quality": quality, "size": size, "image_usd": usd}
+                for (quality, size), usd in prices.items()
+            ]
+        kind = "text" if isinstance(model, pricing.TextModel) else "image"
+        own = {"id": name, "kind": kind, "default": default, "resolves_to": resolves_to}
+        return cls.model_validate({**vars(model), **own, "prices": prices})
+
+
+class ModelList(BaseModel):
+    models: list[Model]
 
 
 class CostsHistory(BaseModel):
@@ -482,6 +627,9 @@ class InvalidRequest(BaseModel):
 
 # What each error says.
 SEGMENT_NOT_FOUND = "Segment not found"
+CONTENT_NOT_FOUND = "Content not found"
+IMAGE_NOT_FOUND = "Image not found"
+STORE_LOST = "The image store cannot be reached at the moment. Please try again in a few seconds."
 BODY_TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
 OPENAI_NOT_CONFIGURED = "OpenAI API key not configured. Please set OPENAI_API_KEY."
 DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
@@ -499,7 +647,7 @@ Documented = dict[int | str, dict[str, Any]]
 
 
 def _documented(
-    status: int, description: str, detail: Any, model: type[BaseModel] = Error
+    status: int | str, description: str, detail: Any, model: type[BaseModel] = Error
 ) -> Documented:
     example = {"application/json": {"example": {"detail": detail}}}
     return {status: {"model": model, "description": description, "content": example}}
@@ -515,7 +663,21 @@ NOT_FOUND = _documented(404, "There is no such segment.", SEGMENT_NOT_FOUND)
 UNAVAILABLE = _documented(
     503, "The database is out of reach; Retry-After says for how long.", DATABASE_LOST
 )
-READING = UNAVAILABLE | _invalid("query", "limit", "Input should be greater than or equal to 1")
+ONE_CONTENT = (
+    UNAVAILABLE
+    | _documented(404, "There is no such content.", CONTENT_NOT_FOUND)
+    | _invalid("path", "content_id", "Input should be a whole number")
+)
+IMAGE = {"type": "string", "format": "binary"}
+ONE_IMAGE: Documented = {
+    200: {
+        "description": "The image; it never changes, so it may be cached for good.",
+        "content": {kind: {"schema": IMAGE} for kind in ("image/png", "image/jpeg", "image/webp")},
+    },
+    # Not 404 alone: FastAPI would add a 422 that never comes.
+    **_documented("4XX", "404: there is no such image.", IMAGE_NOT_FOUND),
+    **_documented(503, "The image store is out of reach.", STORE_LOST),
+}
 DELETING = (
     UNAVAILABLE | NOT_FOUND | _invalid("path", "segment_id", "Input should be a whole number")
 )

@@ -20,6 +20,10 @@ class Settings:
     database_url: str = field(repr=False)
     openai_api_key: str | None = field(repr=False)
     openai_base_url: str | None
+    text_model: str
+    image_model: str
+    image_store: str
+    public_base_url: str | None
     host: str
     port: int
     text_timeout_seconds: float
@@ -68,16 +72,24 @@ def _openai_api_key() -> str | None:
     return key
 
 
-def _openai_base_url() -> str | None:
-    url = _text("OPENAI_BASE_URL")
+def _address(name: str, example: str) -> str | None:
+    """The setting's value, an http(s) address without a slash at its end."""
+    url = _text(name)
     try:
         parts = urlsplit(url or "https://host")
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = usable and not (parts.query or parts.fragment)
     except ValueError:
         usable = False
     if not usable or " " in (url or ""):
-        stop("OPENAI_BASE_URL must look like https://host/v1 or http://localhost:9000/v1.")
-    return url
+        stop(f"{name} must look like {example}.")
+    return url.rstrip("/") if url else None
+
+
+def _image_store() -> str:
+    """A bucket's URL, or a folder, which is looked for beside this file."""
+    place = _text("IMAGE_STORE") or "images"
+    return place if "://" in place else str(ROOT / place)
 
 
 def read() -> Settings:
@@ -89,7 +101,11 @@ def read() -> Settings:
     return Settings(
         database_url=_text("DATABASE_URL") or f"sqlite:///{ROOT / 'artify.db'}",
         openai_api_key=_openai_api_key(),
-        openai_base_url=_openai_base_url(),
+        openai_base_url=_address("OPENAI_BASE_URL", "https://host/v1 or http://localhost:9000/v1"),
+        text_model=_text("TEXT_MODEL") or "gpt-3.5-turbo",
+        image_model=_text("IMAGE_MODEL") or "dall-e-3",
+        image_store=_image_store(),
+        public_base_url=_address("PUBLIC_BASE_URL", "https://copy.example.com"),
         host=_text("HOST") or "0.0.0.0",
         port=int(_number("PORT", 8000, 1, 65535)),
         text_timeout_seconds=_number("TEXT_TIMEOUT_SECONDS", 60.0, 0.1, 3600),

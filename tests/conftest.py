@@ -32,6 +32,7 @@ os.environ.update(EXAMPLE, NO_PROXY="127.0.0.1,localhost")
 RUNTIME = tempfile.TemporaryDirectory(prefix="artify-tests-", ignore_cleanup_errors=True)
 os.environ["XDG_RUNTIME_DIR"] = RUNTIME.name
 (Path(RUNTIME.name) / "python_PostgresServer").mkdir()
+IMAGES = str(Path(RUNTIME.name) / "images")
 
 import database  # noqa: E402  (reads the environment)
 from tests.stand_in import serving  # noqa: E402
@@ -43,6 +44,7 @@ COFFEE = {
     "keywords": ["커피", "아침", "신선함"],
     "max_tokens": 100,
 }
+CAFE = {"prompt": "따뜻한 아침 햇살이 드는 아늑한 커피숍"}
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
@@ -61,6 +63,10 @@ class StandIn:
     def __init__(self, url: str) -> None:
         self.url = f"{url}/v1"
         self.client = httpx.Client(base_url=url)
+
+    def retire(self, **models: int) -> None:
+        """Refuse these models from now on, each with its status."""
+        self.client.put("/stand-in/retired", json=models).raise_for_status()
 
     def will(self, behavior: str, **details: Any) -> None:
         told = {"behavior": behavior, **details}
@@ -93,11 +99,19 @@ def stand_in(stand_in_server: StandIn) -> StandIn:
 class Service:
     """A running service: HTTP in front, its database behind, what it prints beside."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, database_url: str, log: Path):
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        url: str,
+        database_url: str,
+        image_store: str,
+        log: Path,
+    ):
         self.process = process
         self.url = url
         self.client = httpx.Client(base_url=url, timeout=60)
         self.database_url = database_url
+        self.image_store = image_store
         self.log = log
 
     @functools.cached_property
@@ -114,6 +128,11 @@ class Service:
         """POST /generate/text, with this Idempotency-Key if any."""
         headers = {} if key is None else {"Idempotency-Key": key}
         return self.client.post("/generate/text", json={**COFFEE, **fields}, headers=headers)
+
+    def image(self, key: str | None = None, **fields: Any) -> httpx.Response:
+        """POST /generate/image, with this Idempotency-Key if any."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return self.client.post("/generate/image", json={**CAFE, **fields}, headers=headers)
 
     def job(self) -> dict[str, Any]:
         """The only row of gen_jobs."""
@@ -149,7 +168,12 @@ def running(
     database_url: str, *, workers: int = 1, ready: bool = True, **environment: Any
 ) -> Iterator[Service]:
     """The service started as in the README, with these settings; stopped at the end."""
-    given = {"DATABASE_URL": database_url, "OPENAI_API_KEY": KEY, **environment}
+    given = {
+        "DATABASE_URL": database_url,
+        "OPENAI_API_KEY": KEY,
+        "IMAGE_STORE": IMAGES,
+        **environment,
+    }
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         tempfile.NamedTemporaryFile(suffix=".log") as log,
@@ -170,7 +194,7 @@ def running(
             pass_fds=[descriptor],
         )
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        service = Service(process, url, database_url, Path(log.name))
+        service = Service(process, url, database_url, given["IMAGE_STORE"], Path(log.name))
         try:
             if ready:
                 wait_until(lambda: answers(service), "the service to answer")

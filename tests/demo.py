@@ -1,4 +1,5 @@
-"""`make demo`: the whole service without an OpenAI key, on SQLite, before the stand-in."""
+"""`make demo`: the whole service without an OpenAI key, on SQLite, before a stand-in that has the
+models OpenAI has today."""
 
 import json
 import os
@@ -12,7 +13,8 @@ import uvicorn
 
 from tests import stand_in
 
-DATABASE = Path(__file__).resolve().parent.parent / "artify-demo.db"
+ROOT = Path(__file__).resolve().parent.parent
+DATABASE, IMAGES = ROOT / "artify-demo.db", ROOT / "artify-demo-images"
 SEGMENT = {
     "name": "출근길 직장인",
     "description": "아침에 커피를 찾는 20-40대 직장인",
@@ -51,11 +53,12 @@ def walk(url: str) -> None:
         image = show(client, "3. An image", "POST", "/generate/image", picture)
         costs = show(client, "4. What all of it cost", "GET", "/costs/summary")
     print(
-        f"\nThis text cost ${text['cost']:.7f}, this image ${image['cost']:.2f}; "
+        f"\nThis text cost ${text['cost']:.7f}, this image ${image['cost']:.7f}; "
         f"all jobs of this demo so far ${costs['total_cost']:.7f}."
         "\n(Priced as if OpenAI had answered. The stand-in did: nothing is billed.)"
         f"\n\nServing on until Ctrl-C. Try everything yourself: {url}/docs"
-        f"\n(The images end with it. To forget the rest: rm {DATABASE.name}*)",
+        f"\n(To forget this demo: rm -r artify-demo*)"
+        f"\n\nLook at the image: {image['image_url']}",
         flush=True,
     )
 
@@ -68,8 +71,9 @@ def answers(client: httpx2.Client) -> bool:
 
 
 def demo() -> None:
-    with stand_in.serving() as openai_url:
+    with stand_in.serving(today=True) as openai_url:
         os.environ["DATABASE_URL"] = f"sqlite:///{DATABASE}"
+        os.environ["IMAGE_STORE"] = str(IMAGES)
         os.environ["OPENAI_API_KEY"] = "sk-demo"
         os.environ["OPENAI_BASE_URL"] = f"{openai_url}/v1"
         os.environ.setdefault("HOST", "127.0.0.1")  # a demo is not for the whole network

@@ -8,8 +8,9 @@ Its next answers are told over HTTP, one behaviour for each, in order:
          -d '[{"behavior": "rate_limited", "retry_after": 7}, {"behavior": "slow", "seconds": 2}]'
 
 and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
-wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; an "ok"
-text takes `text` and `usage` to answer with, and "verbatim" a `status` and a `body`. What else it
+wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; "ok" takes
+a `usage`, a `text` or the `url` of an image to answer with, and "verbatim" a `status` and a `body`.
+With --today it refuses the models that OpenAI has shut down, otherwise it serves them. What else it
 can do: python -m tests.stand_in --help
 """
 
@@ -17,6 +18,7 @@ import argparse
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -32,25 +34,42 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 TEXT_MODELS = (
     *("gpt-3.5-turbo", "gpt-4", "gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
-    *("gpt-5.4", "gpt-5.4-mini", "gpt-5.6-luna"),
+    *("gpt-5.2", "gpt-5.4", "gpt-5.4-mini", "gpt-5.6-luna", "o3"),
     *("gpt-6-luna", "gpt-6.1-terra", "gpt-6.1-sol", "gpt-6.2-sol"),
 )
+MODELS_THAT_REASON = {  # and the least effort each takes
+    "gpt-5.4": "none",
+    "gpt-5.4-mini": "none",
+    "gpt-5.6-luna": "none",
+    "gpt-6-luna": "none",
+    "gpt-6.1-terra": "none",
+    "gpt-6.1-sol": "low",
+    "gpt-6.2-sol": "low",
+}
 IMAGE_MODELS = ("dall-e-3",)
-TOKEN_IMAGE_MODELS = ("gpt-image-2",)
+TOKEN_IMAGE_MODELS = (
+    *("gpt-image-1.5", "gpt-image-2", "gpt-image-2.5-flare", "gpt-image-2.5-sunburst"),
+    *("gpt-image-2.5-flare-2026-09-08", "gpt-image-2.6-flare", "gpt-image-2.6-sunburst"),
+)
 MODELS = (*TEXT_MODELS, *IMAGE_MODELS, *TOKEN_IMAGE_MODELS)
+# Shut down by 2026-11-22, and the status they are refused with.
+RETIRED = {"gpt-3.5-turbo": 404, "gpt-4": 404, "dall-e-3": 404}
+# Of gpt-image-2.5 at 1024x1024.
+OUTPUT_TOKENS = {"low": 196, "medium": 439, "high": 1756, "auto": 1756, "xhigh": 3122, "max": 7024}
 
 
 class Dropped(Response):
     """An answer that breaks off: the connection closes long before the promised length."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
+        kind = (self.media_type or "application/json").encode()
+        headers = [(b"content-type", kind), (b"content-length", b"1000")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b'{"id": "', "more_body": True})
         raise ConnectionAbortedError("told to drop the connection")
@@ -138,10 +157,34 @@ CHANGES = (
 )
 
 
+def _wrong_parameter(body: dict[str, Any]) -> Response | None:
+    """The 400 of OpenAI for what this model does not take."""
+    model = body["model"]
+    wrong: list[str] = []
+    if model in TOKEN_IMAGE_MODELS:
+        wrong = [name for name in ("response_format", "style") if name in body]
+        if body.get("quality", "auto") not in OUTPUT_TOKENS:
+            wrong.append("quality")
+    elif model in MODELS_THAT_REASON:
+        effort = body.get("reasoning_effort", "medium")
+        if effort == "none" and MODELS_THAT_REASON[model] != "none":
+            wrong.append("reasoning_effort")
+        if effort != "none":
+            wrong += [name for name in ("temperature", "top_p") if name in body]
+        wrong += [name for name in ("max_tokens",) if name in body]
+    elif "reasoning_effort" in body:
+        wrong.append("reasoning_effort")
+    if not wrong:
+        return None
+    return _error(400, "unsupported_parameter", f"Unsupported parameter: {wrong[0]} with {model}")
+
+
 class StandIn:
     """The server, with its own memory of what it was told and asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, today: bool = False) -> None:
+        self.retired_at_first = RETIRED if today else {}
+        self.retired = dict(self.retired_at_first)
         self.coming: deque[dict[str, Any]] = deque()
         self.asked: list[dict[str, Any]] = []
         self.images: dict[str, bytes] = {}
@@ -158,8 +201,11 @@ class StandIn:
         replaced = None
         if not headers.get("authorization", "").startswith("Bearer "):
             replaced = _error(401, "invalid_api_key", "You didn't provide an API key.")
-        elif model not in MODELS:
-            replaced = _error(404, "model_not_found", f"The model `{model}` does not exist.")
+        elif model not in MODELS or model in self.retired:
+            status = self.retired.get(model, 404)
+            replaced = _error(status, "model_not_found", f"The model `{model}` does not exist.")
+        elif replaced := _wrong_parameter(body):
+            pass
         elif fault := FAULTS.get(told["behavior"]):
             replaced = fault(request, told)
         return body, told, replaced
@@ -207,36 +253,69 @@ class StandIn:
         by_tokens = body["model"] in TOKEN_IMAGE_MODELS
         picture = _png(body["prompt"], body.get("size", "1024x1024"))
         image: dict[str, Any] = {}
-        if by_tokens or "b64_json" in (told["behavior"], body.get("response_format")):
+        if "url" in told:
+            image["url"] = told["url"]
+        elif by_tokens or "b64_json" in (told["behavior"], body.get("response_format")):
             image["b64_json"] = base64.b64encode(picture).decode()
         else:
             self.images[f"{number}.png"] = picture
             image["url"] = str(request.url_for("image", name=f"{number}.png"))
         answer: dict[str, Any] = {"created": 1_790_000_000, "data": [image]}
         if by_tokens:
-            text_tokens = len(body["prompt"])
+            text_tokens, output_tokens = (
+                len(body["prompt"]),
+                OUTPUT_TOKENS[body.get("quality", "auto")],
+            )
             answer["usage"] = {
                 "input_tokens": text_tokens,
                 "input_tokens_details": {"text_tokens": text_tokens, "image_tokens": 0},
-                "output_tokens": 1756,
-                "total_tokens": text_tokens + 1756,
+                "output_tokens": output_tokens,
+                "total_tokens": text_tokens + output_tokens,
             }
         else:
             image["revised_prompt"] = f"[stand-in, not OpenAI] {body['prompt']}"
+        if "usage" in told:
+            answer["usage"] = told["usage"]
         if told["behavior"] == "no_data":
             answer["data"] = []
+        elif told["behavior"] == "no_usage":
+            answer.pop("usage", None)
         return JSONResponse(answer, headers={"x-request-id": f"req_{number}"})
 
     async def models(self, request: Request) -> Response:
         data = [
             {"id": name, "object": "model", "owned_by": "stand-in", "shutdown_date": None}
             for name in MODELS
+            if name not in self.retired
         ]
         return JSONResponse({"object": "list", "data": data})
 
     async def image(self, request: Request) -> Response:
         picture = self.images.get(request.path_params["name"])
         return Response(picture, 200 if picture else 404, media_type="image/png")
+
+    async def odd_image(self, request: Request) -> Response:
+        """What may lie at an image's URL instead of an image."""
+        kind = request.path_params["kind"]
+        if kind == "busy_once" and not self.images.pop("busy_once", None):
+            self.images["busy_once"] = b"was here"
+            return Response(status_code=503)
+        if kind == "cut_once" and not self.images.pop("cut_once", None):
+            self.images["cut_once"] = b"was here"
+            return Dropped(media_type="image/jpeg")
+        if kind == "redirected":
+            return RedirectResponse(request.url_for("odd_image", kind="webp"))
+        if kind == "circle":
+            return RedirectResponse(request.url)
+        picture = _png("odd", "16x16")
+        if kind == "huge":
+            chunks = (picture.ljust(1_000_000) for _ in range(60))
+            return StreamingResponse(chunks, media_type="image/png")
+        return Response(picture, 404 if kind == "gone" else 200, media_type=ODD_TYPES.get(kind))
+
+    async def retire(self, request: Request) -> Response:
+        self.retired = await request.json()
+        return JSONResponse(self.retired)
 
     async def tell(self, request: Request) -> Response:
         told = await request.json()
@@ -253,6 +332,7 @@ class StandIn:
     async def forget(self, request: Request) -> Response:
         self.coming.clear()
         self.asked.clear()
+        self.retired = dict(self.retired_at_first)
         return JSONResponse({})
 
     def app(self) -> Starlette:
@@ -262,6 +342,8 @@ class StandIn:
                 Route("/v1/images/generations", self.images_generations, methods=["POST"]),
                 Route("/v1/models", self.models),
                 Route("/images/{name}", self.image, name="image"),
+                Route("/odd/{kind}", self.odd_image, name="odd_image"),
+                Route("/stand-in/retired", self.retire, methods=["PUT"]),
                 Route("/stand-in/next", self.tell, methods=["POST"]),
                 Route("/stand-in/requests", self.remembered, methods=["GET"]),
                 Route("/stand-in/requests", self.forget, methods=["DELETE"]),
@@ -269,9 +351,21 @@ class StandIn:
         )
 
 
+ODD_TYPES = {
+    "html": "text/html",
+    "svg": "image/svg+xml",
+    "untyped": "application/octet-stream",
+    "webp": "image/webp",
+    "busy_once": "image/jpeg",
+    "cut_once": "image/jpeg",
+    "gone": "image/png",
+}
+
+
+@functools.cache
 def _png(prompt: str, size: str) -> bytes:
     """A real picture of the size asked for: a gradient in a colour of its prompt's own."""
-    width, height = (int(side) for side in size.split("x"))
+    width, height = (int(side) for side in ("64x64" if size == "auto" else size).split("x"))
     red, green, blue = hashlib.sha256(prompt.encode()).digest()[:3]
     rows = b"".join(
         b"\x00" + bytes((red, green * y // height, blue * (height - y) // height)) * width
@@ -287,7 +381,7 @@ def _png(prompt: str, size: str) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
-def config(**options: Any) -> uvicorn.Config:
+def config(*, today: bool = False, **options: Any) -> uvicorn.Config:
     """How uvicorn serves it; a dropped connection is meant, so its traceback stays out. At the end
     it waits for nobody who was told to be slow."""
     options = {
@@ -296,14 +390,14 @@ def config(**options: Any) -> uvicorn.Config:
         "timeout_graceful_shutdown": 0,
         **options,
     }
-    return uvicorn.Config(StandIn().app(), **options)
+    return uvicorn.Config(StandIn(today).app(), **options)
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
+def serving(*, today: bool = False) -> Iterator[str]:
     """The address of a stand-in that runs in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config())
+        server = uvicorn.Server(config(today=today))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -323,6 +417,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000)
+    parser.add_argument("--today", action="store_true", help="refuse what OpenAI has shut down")
     at = parser.parse_args()
     try:
         listening = socket.create_server((at.host, at.port))
@@ -331,4 +426,4 @@ if __name__ == "__main__":
     host, port = listening.getsockname()
     print(f"A stand-in for OpenAI: OPENAI_BASE_URL=http://{host}:{port}/v1", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config()).run(sockets=[listening])
+        uvicorn.Server(config(today=at.today)).run(sockets=[listening])

@@ -46,8 +46,18 @@ BODIES: list[tuple[str, Any, str]] = [
     (TEXT, {"prompt": "p", "segment_id": True}, "valid integer"),
     (IMAGE, {"prompt": " "}, "must not be blank"),
     (IMAGE, {"prompt": "가" * 4_001}, "at most 4000 characters"),
-    (IMAGE, {"prompt": "p", "size": "256x256"}, "'1024x1024'"),
-    (IMAGE, {"prompt": "p", "quality": "ultra"}, "'standard' or 'hd'"),
+    (IMAGE, {"prompt": "p", "size": "256x256"}, "It takes: 1024x1024, 1024x1792, 1792x1024"),
+    (IMAGE, {"prompt": "p", "quality": "ultra"}, "It takes: standard, hd"),
+    (IMAGE, {"prompt": "p", "size": "1024x1024\x00"}, "does not take this size"),
+    (IMAGE, {"prompt": "p", "size": "1" * 21}, "at most 20 characters"),
+    (
+        IMAGE,
+        {"prompt": "p", "model": "gpt-image-2", "size": "\u0661024x1024"},
+        "not take this size",
+    ),
+    (IMAGE, {"prompt": "p", "model": "dall-e-3\x00"}, "String should match pattern"),
+    (TEXT, {"prompt": "p", "model": "ft:gpt-3.5-turbo-\x00"}, "String should match pattern"),
+    (TEXT, {"prompt": "p", "model": "ft:gpt-3.5-turbo-" + "a" * 84}, "at most 100 characters"),
     (SEGMENTS, {"name": " "}, "must not be blank"),
     (SEGMENTS, {"name": "가" * 256}, "at most 255 characters"),
     (SEGMENTS, {"name": "a\x00"}, "NUL character"),
@@ -96,6 +106,9 @@ QUERIES = [
     "/analytics/overview?project_id=0",
     "/analytics/overview?project_id=2147483648",
     "/analytics/overview?project_id=%ED%A0%80",
+    "/content/0",
+    "/content/2147483648",
+    "/content/one",
 ]
 
 
@@ -188,4 +201,4 @@ def test_schemathesis_finds_no_500_and_no_undocumented_answer(running_service: S
         check=False,
     )
     assert run.returncode == 0, run.stdout
-    assert "Tested: 11" in run.stdout, run.stdout
+    assert "Tested: 14" in run.stdout, run.stdout

@@ -87,6 +87,8 @@ def test_the_history_leaves_out_what_has_no_value(service: Service, stand_in: St
         "model": "dall-e-3",
         "prompt": "아침의 커피숍",
         "estimated_cost": 0.04,
+        "size": "1024x1024",
+        "quality": "standard",
         "status": "completed",
         "attempts": 1,
         "openai_request_id": image["openai_request_id"],

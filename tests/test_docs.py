@@ -1,5 +1,6 @@
 """The pages /docs and /redoc in a real browser, and the schema behind them."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,17 @@ import models
 from tests.conftest import Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# What is seen of the only image of a page: its size, and how many colours it has.
+PIXELS = """() => {
+    const image = document.images[0]
+    const canvas = document.createElement("canvas")
+    canvas.width = image.naturalWidth
+    canvas.height = image.naturalHeight
+    const drawn = canvas.getContext("2d")
+    drawn.drawImage(image, 0, 0)
+    const {data} = drawn.getImageData(0, 0, canvas.width, canvas.height)
+    return [image.naturalWidth, image.naturalHeight, new Set(new Uint32Array(data.buffer)).size]
+}"""
 in_a_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed here")
 
 
@@ -52,14 +64,15 @@ def visit(browser: Browser, service: Service) -> Iterator[Visit]:
     visit.page.close()
 
 
-def execute(page: Page, operation_id: str) -> None:
-    """Press "Try it out" and "Execute" on an operation, as it stands."""
+def execute(page: Page, operation_id: str) -> str:
+    """Press "Try it out" and "Execute" on an operation, as it stands; the answer it shows."""
     operation = page.locator(f".opblock[id$='-{operation_id}']")
     operation.locator(".opblock-summary").click()
     operation.get_by_role("button", name="Try it out").click()
     operation.get_by_role("button", name="Execute").click()
     answered = operation.locator(".live-responses-table .response-col_status").last
     expect(answered).to_contain_text("200")
+    return operation.locator(".live-responses-table code.language-json").first.inner_text()
 
 
 @in_a_browser
@@ -69,11 +82,22 @@ def test_docs_run_every_route_as_it_stands_without_the_internet(visit: Visit) ->
     execute(visit.page, "create_segment")
     (segment,) = visit.service.rows(models.Segment)
     assert segment["name"] == "밀레니얼 부모"
-    for operation_id in set(operations(visit.service)) - {"create_segment"}:
+    execute(visit.page, "generate_text")
+    shown = execute(visit.page, "generate_image")
+    done = {"create_segment", "generate_text", "generate_image"}
+    # An image has no address that an example could name; the list of models makes a long page.
+    for operation_id in set(operations(visit.service)) - {*done, "get_image", "list_models"}:
         execute(visit.page, operation_id)
+    execute(visit.page, "list_models")
     kinds = {content["content_type"] for content in visit.service.rows(models.GeneratedContent)}
     assert kinds == {"text", "image"}
     assert visit.service.rows(models.Segment) == []
+    url = json.loads(shown)["image_url"]
+    assert url.startswith(f"{visit.service.url}/images/")
+    visit.page.goto(url)
+    width, height, colors = visit.page.evaluate(PIXELS)
+    assert (width, height) == (1024, 1024)
+    assert colors > 100
     visit.assert_nothing_from_elsewhere()
 
 
@@ -107,6 +131,9 @@ def test_operation_ids_are_clean_verbs(service: Service) -> None:
         ("DELETE", "/segments/{segment_id}", "delete_segment"),
         ("GET", "/analytics/overview", "get_analytics_overview"),
         ("GET", "/content/history", "list_content_history"),
+        ("GET", "/content/{content_id}", "get_content"),
+        ("GET", "/images/{name}", "get_image"),
+        ("GET", "/models", "list_models"),
         ("GET", "/costs/summary", "get_costs_summary"),
         ("GET", "/costs/history", "list_costs_history"),
         ("GET", "/", "get_service_status"),
@@ -145,6 +172,9 @@ def test_every_documented_error_carries_an_example(service: Service) -> None:
         "delete_segment": {"404", "422", "503"},
         "get_analytics_overview": {"422", "503"},
         "list_content_history": {"422", "503"},
+        "get_content": {"404", "422", "503"},
+        "get_image": {"4XX", "503"},
+        "list_models": set(),
         "get_costs_summary": {"422", "503"},
         "list_costs_history": {"422", "503"},
         "get_service_status": set(),

@@ -95,9 +95,9 @@ def test_a_model_is_asked_by_name_and_recorded(
 
 
 @pytest.mark.parametrize(
-    ("kind", "known"), [("text", "gpt-3.5-turbo, gpt-4, gpt-4o"), ("image", "dall-e-3")]
+    ("kind", "known"), [("text", "gpt-3.5-turbo, gpt-4, gpt-4o"), ("image", "dall-e-3, gpt-image")]
 )
-@pytest.mark.parametrize("model", ["gpt-unheard-of", "gpt-4-turbo", "", "GPT-4"])
+@pytest.mark.parametrize("model", ["gpt-unheard-of", "tts-1", "", "GPT-4"])
 def test_a_model_without_a_price_is_422_with_those_that_have_one(
     service: Service, stand_in: StandIn, kind: str, known: str, model: str
 ) -> None:
@@ -107,6 +107,30 @@ def test_a_model_without_a_price_is_422_with_those_that_have_one(
     assert detail["loc"] == ["body", "model"]
     assert f"No price is known for this model. Known: {known}" in detail["msg"]
     assert stand_in.asked == service.rows(models.GenJob) == []
+
+
+def test_a_model_beyond_the_table_is_priced_by_genai_prices(
+    service: Service, stand_in: StandIn
+) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+    details = {"prompt_tokens_details": {"cached_tokens": 400}}
+    stand_in.will("ok", usage=usage | details)
+    answer = service.text(model="gpt-5.2").json()
+    # 600 x 1.75 + 400 x 0.175 + 100 x 14, per million
+    assert (answer["model"], answer["cost"]) == ("gpt-5.2", 0.00252)
+
+
+def test_tokens_written_to_the_cache_have_their_own_price(
+    service: Service, stand_in: StandIn
+) -> None:
+    usage = {"prompt_tokens": 1500, "completion_tokens": 10, "total_tokens": 1510}
+    details = {"prompt_tokens_details": {"cached_tokens": 200, "cache_write_tokens": 1200}}
+    stand_in.will("ok", usage=usage | details)
+    # 100 x 0.1 + 200 x 0.01 + 1200 x 0.125 + 10 x 0.5, per million
+    assert service.text(model="gpt-6-luna").json()["cost"] == 0.000167
+    assert service.job()["cache_write_tokens"] == 1200
+    stand_in.will("ok", usage=usage | {"prompt_tokens_details": {"cache_write_tokens": 9000}})
+    assert service.text(model="gpt-6-luna").json()["cost"] == 0.0001925
 
 
 @pytest.mark.parametrize("kind", ["text", "image"])

@@ -14,6 +14,7 @@ from tests.conftest import EXAMPLE, ROOT, Service
 FLOORS = (
     ("settings", "pricing", "models", "group_commit"),
     ("database", "schemas", "openai_client", "process"),
+    ("images",),
     ("jobs", "reports"),
     ("main",),
 )
@@ -59,7 +60,7 @@ def test_the_example_and_both_readmes_name_every_setting() -> None:
         for call in ast.walk(tree)
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
-        and call.func.id in ("_text", "_number")
+        and call.func.id in ("_text", "_number", "_address")
         and isinstance(call.args[0], ast.Constant)
     }
     assert set(EXAMPLE) == set(dotenv_values(ROOT / ".env.example")) == read

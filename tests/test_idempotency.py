@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import models
+from schemas import ImageRequest, TextRequest, fingerprint
 from tests.conftest import COFFEE, Service, StandIn, running, wait_until
 
 REPLAYED = "Idempotent-Replayed"
@@ -59,6 +60,24 @@ def test_another_body_under_the_same_key_is_422(service: Service, stand_in: Stan
         assert detail["loc"] == ["header", "Idempotency-Key"]
         assert "belongs to a request with another body" in detail["msg"]
     assert len(stand_in.asked) == 1
+
+
+def test_a_request_has_the_same_hash_in_every_version() -> None:
+    """Keys are kept for good: another order of the fields would break them."""
+    image = ImageRequest(prompt="a", size="1024x1792", quality="hd", model="dall-e-3", user_id=7)
+    hashed = "4ad03a4f03ef5c361e768a4656abffe830c763fa5f9afa70f7101b19be88a0c9"
+    assert fingerprint(image) == hashed
+    text = TextRequest(
+        prompt="a",
+        tone="친근한",
+        keywords=["b"],
+        max_tokens=9,
+        model="gpt-4",
+        user_id=7,
+        segment_id=3,
+    )
+    hashed = "659f1ceba67a7b3437b79eb23e9d85341aa043e151e78edbf5cb49c95916b056"
+    assert fingerprint(text) == hashed
 
 
 def test_while_the_first_request_runs_it_is_409(service: Service, stand_in: StandIn) -> None:

@@ -240,7 +240,7 @@ def opened(new_database: NewDatabase) -> Iterator[tuple[Any, int]]:
 
 def test_a_settlement_written_twice_stands_once(opened: tuple[Any, int]) -> None:
     connection, job_id = opened
-    made = Generation("좋은 아침", Decimal("0.01"))
+    made = Generation("좋은 아침", "gpt-4", Decimal("0.01"))
     settlement = jobs._settlement(jobs.Job("text", "gpt-4", "아침"), job_id, made)
     (content_id,) = jobs._write(connection, [settlement])
     connection.commit()
@@ -252,7 +252,7 @@ def test_a_settlement_that_meets_its_first_try_in_one_group_stands_once(
     opened: tuple[Any, int],
 ) -> None:
     connection, job_id = opened
-    made = Generation("좋은 아침", Decimal("0.01"))
+    made = Generation("좋은 아침", "gpt-4", Decimal("0.01"))
     settlement = jobs._settlement(jobs.Job("text", "gpt-4", "아침"), job_id, made)
     first, second = jobs._write(connection, [settlement, replace(settlement, again=True)])
     assert first == second
@@ -289,7 +289,7 @@ def test_a_first_try_that_is_still_committing_is_waited_for(
     with engine.begin() as connection:
         (job_id,) = jobs._write(connection, [job])
     assert job_id
-    settlement = jobs._settlement(job, job_id, Generation("좋은 아침", Decimal("0.01")))
+    settlement = jobs._settlement(job, job_id, Generation("좋은 아침", "gpt-4", Decimal("0.01")))
     with engine.connect() as first, engine.connect() as second, ThreadPoolExecutor() as pool:
         (content_id,) = jobs._write(first, [settlement])
         again = pool.submit(jobs._write, second, [replace(settlement, again=True)])
@@ -322,7 +322,7 @@ def test_a_late_settlement_corrects_what_was_held_for_dead(opened: tuple[Any, in
     given_up = GenerationError("gone", unanswered=True)
     jobs._write(connection, [jobs._settlement(job, job_id, given_up)])
     connection.commit()
-    late = jobs._settlement(job, job_id, Generation("좋은 아침", Decimal("0.01")))
+    late = jobs._settlement(job, job_id, Generation("좋은 아침", "gpt-4", Decimal("0.01")))
     jobs._write(connection, [replace(late, again=True)])
     row = connection.execute(text("SELECT status, error_message FROM gen_jobs")).one()
     assert tuple(row) == ("completed", None)

@@ -47,6 +47,18 @@ def test_it_serves_models_text_and_both_kinds_of_images(sdk: openai.OpenAI) -> N
     assert by_bytes.data[0].revised_prompt is None
     assert by_bytes.usage
     assert by_bytes.usage.output_tokens == 1756
+    with pytest.raises(openai.BadRequestError, match="quality"):
+        sdk.images.generate(model="gpt-image-2", prompt="아침", quality="hd")
+
+
+def test_it_refuses_what_it_is_told_is_retired(sdk: openai.OpenAI, stand_in: StandIn) -> None:
+    stand_in.retire(**{"gpt-4": 400})
+    with pytest.raises(openai.BadRequestError) as refused:
+        chat(sdk, model="gpt-4")
+    assert refused.value.code == "model_not_found"
+    assert "gpt-4" not in {model.id for model in sdk.models.list()}
+    stand_in.forget()
+    assert chat(sdk, model="gpt-4").usage
 
 
 def test_it_fails_as_openai_does(sdk: openai.OpenAI, stand_in: StandIn) -> None:

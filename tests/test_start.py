@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import EXAMPLE, KEY, ROOT, wait_until
+from tests.conftest import EXAMPLE, IMAGES, KEY, ROOT, wait_until
 
 
 def free_port() -> int:
@@ -34,6 +34,7 @@ def started(
     outside = {name: value for name, value in os.environ.items() if name not in EXAMPLE}
     if folder == ROOT:  # a developer's own .env has no say
         outside |= EXAMPLE
+    environment = {"IMAGE_STORE": IMAGES, **environment}
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,
@@ -136,7 +137,7 @@ def test_the_demo_walks_through_the_service_and_goes_on_serving() -> None:
     with started("-m", "tests.demo", **at) as process:
         assert process.stdout
         printed = ""
-        while "/docs" not in printed:
+        while "Look at the image: " not in printed:
             line = process.stdout.readline()
             assert line, f"the demo ended:\n{printed}"
             printed += line
@@ -146,6 +147,9 @@ def test_the_demo_walks_through_the_service_and_goes_on_serving() -> None:
             assert part in printed
         assert "[stand-in, not OpenAI] 커피숍을 위한" in printed
         assert httpx.get(f"{url}/docs").is_success
+        image = httpx.get(printed.rpartition("Look at the image: ")[2].strip())
+        assert image.content.startswith(b"\x89PNG")
+        assert printed.count("gpt-6-luna") > 0, "the models of today"
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=30)[0]
         assert process.returncode == 0
