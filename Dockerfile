@@ -6,15 +6,15 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --home-dir /app artify \
-    && install -d -o artify -g artify /data
+    && install -d -o artify -g artify /data /data/images
 
 WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 COPY . .
 
-# Without a PostgreSQL in DATABASE_URL, everything is kept in this volume.
-RUN ln -s /data/artify.db artify.db
+# Images, and everything else without a PostgreSQL in DATABASE_URL, are kept in this volume.
+RUN ln -s /data/artify.db artify.db && ln -s /data/images images
 VOLUME /data
 USER artify
 ENV PYTHONUNBUFFERED=1
