@@ -326,13 +326,6 @@ def test_a_store_that_cannot_be_stops_the_start(tmp_path: Path, place: str, reas
         assert reason in line
 
 
-def test_a_public_address_that_cannot_be_stops_the_start(tmp_path: Path) -> None:
-    url = "copy.example.com"
-    with running(f"sqlite:///{tmp_path}/a.db", ready=False, PUBLIC_BASE_URL=url) as service:
-        assert service.process.wait(timeout=30) == 1
-        assert "ERROR: PUBLIC_BASE_URL must look like https://" in service.log.read_text()
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0"])
 def test_a_public_upstream_leads_to_no_private_address(stand_in: StandIn, host: str) -> None:
     """Every connection is checked, so every redirect is."""
