@@ -77,11 +77,11 @@ def _address(name: str, example: str) -> str | None:
     url = _text(name)
     try:
         parts = urlsplit(url or "https://host")
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        usable = usable and not (parts.query or parts.fragment)
+        found = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = found and not (parts.query or parts.fragment or " " in parts.geturl())
     except ValueError:
         usable = False
-    if not usable or " " in (url or ""):
+    if not usable:
         stop(f"{name} must look like {example}.")
     return url.rstrip("/") if url else None
 

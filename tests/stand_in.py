@@ -171,7 +171,8 @@ def _wrong_parameter(body: dict[str, Any]) -> Response | None:
             wrong.append("reasoning_effort")
         if effort != "none":
             wrong += [name for name in ("temperature", "top_p") if name in body]
-        wrong += [name for name in ("max_tokens",) if name in body]
+        if "max_tokens" in body:
+            wrong.append("max_tokens")
     elif "reasoning_effort" in body:
         wrong.append("reasoning_effort")
     if not wrong:
@@ -262,10 +263,8 @@ class StandIn:
             image["url"] = str(request.url_for("image", name=f"{number}.png"))
         answer: dict[str, Any] = {"created": 1_790_000_000, "data": [image]}
         if by_tokens:
-            text_tokens, output_tokens = (
-                len(body["prompt"]),
-                OUTPUT_TOKENS[body.get("quality", "auto")],
-            )
+            text_tokens = len(body["prompt"])
+            output_tokens = OUTPUT_TOKENS[body.get("quality", "auto")]
             answer["usage"] = {
                 "input_tokens": text_tokens,
                 "input_tokens_details": {"text_tokens": text_tokens, "image_tokens": 0},
@@ -297,12 +296,10 @@ class StandIn:
     async def odd_image(self, request: Request) -> Response:
         """What may lie at an image's URL instead of an image."""
         kind = request.path_params["kind"]
-        if kind == "busy_once" and not self.images.pop("busy_once", None):
-            self.images["busy_once"] = b"was here"
-            return Response(status_code=503)
-        if kind == "cut_once" and not self.images.pop("cut_once", None):
-            self.images["cut_once"] = b"was here"
-            return Dropped(media_type="image/jpeg")
+        if kind in ("busy_once", "cut_once") and not self.images.pop(kind, None):
+            self.images[kind] = b"was asked for"
+            busy = Response(status_code=503)
+            return busy if kind == "busy_once" else Dropped(media_type="image/jpeg")
         if kind == "redirected":
             return RedirectResponse(request.url_for("odd_image", kind="webp"))
         if kind == "circle":
