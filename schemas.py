@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.config import JsonDict
@@ -588,10 +589,17 @@ class ModelList(BaseModel):
 
 
 class CostsHistory(BaseModel):
-    """`total` counts all that matches, also beyond `limit`."""
+    """`total` counts all that matches, also beyond `limit`. A job of images carries no tokens here;
+    /content/{id} has them."""
 
     history: list[Job]
     total: int = Field(examples=[1])
+
+    @field_validator("history")
+    @classmethod
+    def _without_tokens_of_images(cls, history: list[Job]) -> list[Job]:
+        none = {name: None for name in Job.model_fields if name.endswith("_tokens")}
+        return [job.model_copy(update=none) if job.job_type == "image" else job for job in history]
 
 
 class ServiceStatus(BaseModel):

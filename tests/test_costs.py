@@ -39,6 +39,18 @@ def test_without_jobs_the_summary_is_empty(service: Service) -> None:
     }
 
 
+def test_an_images_tokens_are_in_its_row_and_not_in_the_history(service: Service) -> None:
+    """As the contract has it: a job of images carries no token fields."""
+    made = service.image(model="gpt-image-2").json()
+    (listed,) = service.get("/costs/history").json()["history"]
+    assert listed["estimated_cost"] == made["cost"]
+    assert not [name for name in listed if name.endswith("_tokens")]
+    assert service.job()["total_tokens"] == made["usage"]["total_tokens"] > 0
+    item = service.get(f"/content/{made['id']}").json()
+    assert item["usage"] == made["usage"]
+    assert item["job"]["total_tokens"] == made["usage"]["total_tokens"]
+
+
 def test_costs_add_up_by_type_model_and_user(service: Service) -> None:
     service.insert(
         models.GenJob,
