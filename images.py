@@ -109,6 +109,8 @@ async def keep(store: ObjectStore, made: Generation, key: str, base_url: str) ->
                 image, kind = await fetch(made.result, await _upstream_is_private())
             name = f"{key}.{ENDINGS[kind]}"
             await obstore.put_async(store, name, image)
+            if isinstance(store, LocalStore) and store.prefix:
+                await asyncio.to_thread(_flush, Path(store.prefix) / name)
     except (Exception, asyncio.CancelledError) as error:
         log.error("An image could not be stored: %s", _first_line(error))
         if made.result.startswith("data:"):
@@ -189,6 +191,16 @@ def sweep(store: ObjectStore) -> int:
     for start in range(0, len(orphans), 1000):
         obstore.delete(store, orphans[start : start + 1000])
     return len(orphans)
+
+
+def _flush(path: Path) -> None:
+    """Onto the disk: a power cut must not leave a settled job without its image."""
+    for each in (path, path.parent) if os.name == "posix" else (path,):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _kind(image: bytes) -> str:
