@@ -77,6 +77,7 @@ class ImageModel:
     qualities: tuple[str, ...]
     sizes: tuple[str, ...]
     any_size: bool = False
+    longest_prompt: int = 32_000  # characters: openai 3.54, ImageGenerateParams
     retired_on: date | None = None
     successor: str | None = None
     source: str = OPENAI
@@ -160,6 +161,7 @@ IMAGE_MODELS = {
         },
         ("standard", "hd"),
         CONTRACT_SIZES,
+        longest_prompt=4_000,  # OpenAI's images API reference, 2026-11-22
         retired_on=date(2026, 5, 12),
         successor="gpt-image-2.5-flare",
         source=OWNER,

@@ -28,8 +28,7 @@ import models
 import pricing
 from settings import settings
 
-MAX_TEXT_PROMPT = 32_000
-MAX_IMAGE_PROMPT = 4_000  # dall-e-3 takes no more: OpenAI's images API reference, 2026-11-22
+MAX_PROMPT = 32_000
 MAX_BODY_BYTES = 1_000_000
 MAX_CRITERIA_DEPTH = 20
 MAX_CRITERIA_LENGTH = 20_000
@@ -150,7 +149,7 @@ class Request(BaseModel):
 
 class TextRequest(Request):
     prompt: Annotated[
-        str, Field(max_length=MAX_TEXT_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
+        str, Field(max_length=MAX_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
     ]
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
     tone: Tone | None = Field(None, description="전문적, 친근한, 유머러스, …")
@@ -228,7 +227,7 @@ class TextAnswer(BaseModel):
 
 class ImageRequest(Request):
     prompt: Annotated[
-        str, Field(max_length=MAX_IMAGE_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
+        str, Field(max_length=MAX_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
     ]
     size: Annotated[
         str,
@@ -258,6 +257,8 @@ class ImageRequest(Request):
             takes["size"] = ", ".join(model.sizes)
             if model.any_size:
                 takes["size"] += "; or width x height, both divisible by 16, from 1:3 to 3:1"
+        if model and len(self.prompt) > model.longest_prompt:
+            takes["prompt"] = f"at most {model.longest_prompt} characters"
         if model and self.quality not in model.qualities:
             takes["quality"] = ", ".join(model.qualities)
         if model and takes:
@@ -550,7 +551,8 @@ class ImagePrice(BaseModel):
 class Model(BaseModel):
     """A model that may be asked for. `resolves_to` is the one that is asked for it now: its
     successor, once OpenAI has refused it. `retired_on` is the day OpenAI ends it or ended it.
-    `qualities` and `sizes` are what an image model takes, `any_size` that it takes others too."""
+    `qualities` and `sizes` are what an image model takes, `any_size` that it takes others too, and
+    `longest_prompt` is in characters."""
 
     id: str = Field(examples=["gpt-3.5-turbo"])
     kind: models.JobType
@@ -564,6 +566,7 @@ class Model(BaseModel):
     qualities: list[str] | None = None
     sizes: list[str] | None = None
     any_size: bool | None = None
+    longest_prompt: int | None = None
 
     @classmethod
     def of(

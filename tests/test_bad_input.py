@@ -46,6 +46,7 @@ BODIES: list[tuple[str, Any, str]] = [
     (TEXT, {"prompt": "p", "segment_id": True}, "valid integer"),
     (IMAGE, {"prompt": " "}, "must not be blank"),
     (IMAGE, {"prompt": "가" * 4_001}, "at most 4000 characters"),
+    (IMAGE, {"prompt": "가" * 32_001, "model": "gpt-image-2"}, "at most 32000 characters"),
     (IMAGE, {"prompt": "p", "size": "256x256"}, "It takes: 1024x1024, 1024x1792, 1792x1024"),
     (IMAGE, {"prompt": "p", "quality": "ultra"}, "It takes: standard, hd"),
     (IMAGE, {"prompt": "p", "size": "1024x1024\x00"}, "does not take this size"),

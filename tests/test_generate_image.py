@@ -182,6 +182,11 @@ def test_an_image_without_usage_has_no_known_cost(service: Service, stand_in: St
         ({"quality": "ultra", "model": FLARE}, "quality", "high, auto, xhigh, max"),
         ({"size": "1000x1000", "model": FLARE}, "size", "divisible by 16, from 1:3 to 3:1"),
         ({"size": "1792x1024", "model": "gpt-image-1.5"}, "size", "1024x1536, auto"),
+        (
+            {"prompt": "가" * 4_001},
+            "prompt",
+            "dall-e-3 does not take this prompt. It takes: at most",
+        ),
     ],
 )
 def test_what_the_model_does_not_take_is_422_with_what_it_takes(
@@ -202,6 +207,7 @@ def test_what_the_model_does_not_take_is_422_with_what_it_takes(
         {"model": FLARE, "size": "auto"},
         {"model": f"{FLARE}-2026-09-08", "size": "1536x1024"},
         {"model": "gpt-image-1.5", "size": "1024x1536", "quality": "medium"},
+        {"model": "gpt-image-2", "size": "1024x1024", "prompt": "가" * 32_000},
         {"model": "gpt-image-2.6-sunburst", "size": "1024x1792", "quality": "max"},
     ],
 )

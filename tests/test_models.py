@@ -36,7 +36,7 @@ def test_every_model_that_may_be_named_is_listed_with_its_prices_and_its_lifetim
     assert len(dall_e["prices"]) == 6
     assert dall_e["qualities"] == ["standard", "hd"]
     assert dall_e["sizes"] == ["1024x1024", "1024x1792", "1792x1024"]
-    assert dall_e["any_size"] is False
+    assert (dall_e["any_size"], dall_e["longest_prompt"]) == (False, 4_000)
 
     flare = listed["gpt-image-2.5-flare"]
     assert flare["prices"] == {
