@@ -22,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import database
+import errors
 import images
 import jobs
 import models
@@ -85,7 +86,7 @@ app = FastAPIOffline(
     generate_unique_id_function=lambda route: route.name,
 )
 # On the router: on the app, FastAPI would answer in bare text before AnnouncedBodyLimit can.
-app.router.max_body_size = schemas.MAX_BODY_BYTES
+app.router.max_body_size = errors.MAX_BODY_BYTES
 
 
 Database = Annotated[Session, Depends(database.get_db, scope="function")]
@@ -105,7 +106,7 @@ def _find_segment(segment_id: int) -> models.Segment:
     with database.SessionLocal() as session:
         segment = session.get(models.Segment, segment_id)
     if segment is None:
-        raise HTTPException(404, schemas.SEGMENT_NOT_FOUND)
+        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
     return segment
 
 
@@ -155,7 +156,7 @@ def _shown(request: Request, content: models.GeneratedContent) -> schemas.Conten
 @app.post(
     "/generate/text",
     tags=["generate"],
-    responses=schemas.NOT_FOUND | schemas.generating("text"),
+    responses=errors.NOT_FOUND | errors.generating("text"),
 )
 async def generate_text(
     request: Request,
@@ -196,7 +197,7 @@ async def generate_text(
 @app.post(
     "/generate/image",
     tags=["generate"],
-    responses=schemas.generating("image"),
+    responses=errors.generating("image"),
 )
 async def generate_image(
     request: Request,
@@ -237,7 +238,7 @@ async def generate_image(
     )
 
 
-@app.get("/segments", tags=["segments"], responses=schemas.UNAVAILABLE)
+@app.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
 def list_segments(db: Database) -> schemas.SegmentList:
     """All segments, oldest first."""
     segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
@@ -247,7 +248,7 @@ def list_segments(db: Database) -> schemas.SegmentList:
 @app.post(
     "/segments",
     tags=["segments"],
-    responses=schemas.WRITING,
+    responses=errors.WRITING,
 )
 def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
     """Create a segment; `criteria` is any JSON object."""
@@ -268,7 +269,7 @@ def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segme
 @app.delete(
     "/segments/{segment_id}",
     tags=["segments"],
-    responses=schemas.DELETING,
+    responses=errors.DELETING,
 )
 def delete_segment(db: Database, segment_id: SegmentId) -> schemas.Message:
     """Delete a segment. What was generated for it stays."""
@@ -277,17 +278,17 @@ def delete_segment(db: Database, segment_id: SegmentId) -> schemas.Message:
     )
     db.commit()
     if deleted is None:
-        raise HTTPException(404, schemas.SEGMENT_NOT_FOUND)
+        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
     return schemas.Message(message="Segment deleted successfully")
 
 
-@app.get("/analytics/overview", tags=["analytics"], responses=schemas.reading("project_id"))
+@app.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
 def get_analytics_overview(db: Database, project_id: schemas.Id | None = None) -> schemas.Overview:
     """How campaigns did, over all projects or one."""
     return schemas.Overview(**reports.overview(db, project_id))
 
 
-@app.get("/content/history", tags=["content"], responses=schemas.reading("limit"))
+@app.get("/content/history", tags=["content"], responses=errors.reading("limit"))
 def list_content_history(
     request: Request,
     db: Database,
@@ -300,12 +301,12 @@ def list_content_history(
     return schemas.ContentHistory(history=history, total=total)
 
 
-@app.get("/content/{content_id}", tags=["content"], responses=schemas.ONE_CONTENT)
+@app.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
 def get_content(request: Request, db: Database, content_id: ContentId) -> schemas.ContentItem:
     """Everything known of one thing generated."""
     content = db.get(models.GeneratedContent, content_id)
     if content is None:
-        raise HTTPException(404, schemas.CONTENT_NOT_FOUND)
+        raise HTTPException(404, errors.CONTENT_NOT_FOUND)
     item = schemas.ContentItem.model_validate(content)
     item.result = _image_url(request, content)
     row = db.get(models.GenJob, content.job_id) if content.job_id else None
@@ -317,7 +318,7 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
 
 
 @app.head("/images/{name}", include_in_schema=False)
-@app.get("/images/{name}", tags=["content"], responses=schemas.ONE_IMAGE, response_class=Response)
+@app.get("/images/{name}", tags=["content"], responses=errors.ONE_IMAGE, response_class=Response)
 async def get_image(request: Request, name: str) -> Response:
     """An image that was generated, for as long as it is stored."""
     etag = f'"{name}"'
@@ -348,7 +349,7 @@ def list_models(request: Request) -> schemas.ModelList:
     return schemas.ModelList(models=models)
 
 
-@app.get("/costs/summary", tags=["costs"], responses=schemas.reading("user_id"))
+@app.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
 def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schemas.CostsSummary:
     """What generation cost, over all users or one."""
     return schemas.CostsSummary(**reports.costs_summary(db, user_id))
@@ -357,7 +358,7 @@ def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schema
 @app.get(
     "/costs/history",
     tags=["costs"],
-    responses=schemas.reading("limit"),
+    responses=errors.reading("limit"),
     response_model_exclude_none=True,
 )
 def list_costs_history(
@@ -428,12 +429,12 @@ async def answer_unreadable_body(request: Request, error: HTTPException) -> JSON
 
 @app.exception_handler(413)
 async def answer_too_large(request: Request, error: HTTPException) -> JSONResponse:
-    return _answer(413, schemas.BODY_TOO_LARGE)
+    return _answer(413, errors.BODY_TOO_LARGE)
 
 
 @app.exception_handler(OpenAINotConfigured)
 async def answer_not_configured(request: Request, error: OpenAINotConfigured) -> JSONResponse:
-    return _answer(503, schemas.OPENAI_NOT_CONFIGURED)
+    return _answer(503, errors.OPENAI_NOT_CONFIGURED)
 
 
 @app.exception_handler(jobs.JobFailed)
@@ -444,34 +445,34 @@ async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResp
 
 @app.exception_handler(images.ImageNotFound)
 async def answer_image_not_found(request: Request, error: images.ImageNotFound) -> JSONResponse:
-    return _answer(404, schemas.IMAGE_NOT_FOUND)
+    return _answer(404, errors.IMAGE_NOT_FOUND)
 
 
 @app.exception_handler(images.StoreUnavailable)
 async def answer_store_lost(request: Request, error: images.StoreUnavailable) -> JSONResponse:
     log.error("Image store: %s", error)
-    return _answer(503, schemas.STORE_LOST, RETRY_AFTER)
+    return _answer(503, errors.STORE_LOST, RETRY_AFTER)
 
 
 @app.exception_handler(jobs.NotAccepting)
 async def answer_not_accepting(request: Request, error: jobs.NotAccepting) -> JSONResponse:
-    return _answer(503, schemas.NOT_ACCEPTING.format(error), RETRY_AFTER)
+    return _answer(503, errors.NOT_ACCEPTING.format(error), RETRY_AFTER)
 
 
 @app.exception_handler(jobs.KeyInUse)
 async def answer_key_in_use(request: Request, error: jobs.KeyInUse) -> JSONResponse:
-    return _answer(409, schemas.KEY_IN_USE, RETRY_AFTER)
+    return _answer(409, errors.KEY_IN_USE, RETRY_AFTER)
 
 
 @app.exception_handler(jobs.KeyReused)
 async def answer_key_reused(request: Request, error: jobs.KeyReused) -> JSONResponse:
     place = ["header", "Idempotency-Key"]
-    return _answer(422, [{"loc": place, "msg": schemas.KEY_REUSED, "type": "key_reused"}])
+    return _answer(422, [{"loc": place, "msg": errors.KEY_REUSED, "type": "key_reused"}])
 
 
 @app.exception_handler(jobs.OutcomeUnknown)
 async def answer_outcome_unknown(request: Request, error: jobs.OutcomeUnknown) -> JSONResponse:
-    return _answer(409, schemas.OUTCOME_UNKNOWN.format(error))
+    return _answer(409, errors.OUTCOME_UNKNOWN.format(error))
 
 
 @app.exception_handler(exc.DBAPIError)
@@ -483,13 +484,13 @@ async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> 
     ):
         raise error
     log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
-    return _answer(503, schemas.DATABASE_LOST, RETRY_AFTER)
+    return _answer(503, errors.DATABASE_LOST, RETRY_AFTER)
 
 
 @app.exception_handler(Exception)
 async def answer_our_own_mistake(request: Request, error: Exception) -> JSONResponse:
     """The traceback goes to the log, not to the client."""
-    return _answer(500, schemas.OUR_MISTAKE)
+    return _answer(500, errors.OUR_MISTAKE)
 
 
 class AnnouncedBodyLimit:
@@ -502,8 +503,8 @@ class AnnouncedBodyLimit:
         answer = self.app
         if scope["type"] == "http":
             announced = int(Headers(scope=scope).get("content-length", 0))
-            if announced > schemas.MAX_BODY_BYTES:
-                answer = _answer(413, schemas.BODY_TOO_LARGE)
+            if announced > errors.MAX_BODY_BYTES:
+                answer = _answer(413, errors.BODY_TOO_LARGE)
         await answer(scope, receive, send)
 
 

@@ -13,7 +13,7 @@ from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
     ("settings", "pricing", "models", "group_commit"),
-    ("database", "schemas", "openai_client", "process"),
+    ("database", "errors", "schemas", "openai_client", "process"),
     ("images",),
     ("jobs", "reports"),
     ("main",),

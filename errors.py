@@ -1,0 +1,116 @@
+"""What each error says to people, and how /docs shows it for each kind of route."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+import models
+
+MAX_BODY_BYTES = 1_000_000
+
+
+class Error(BaseModel):
+    detail: str
+
+
+class InvalidField(BaseModel):
+    """Where the request is wrong, and why."""
+
+    loc: list[str | int] = Field(examples=[["body", "prompt"]])
+    msg: str = Field(examples=["Text must not be blank"])
+    type: str = Field(examples=["blank"])
+
+
+class InvalidRequest(BaseModel):
+    detail: list[InvalidField]
+
+
+SEGMENT_NOT_FOUND = "Segment not found"
+CONTENT_NOT_FOUND = "Content not found"
+IMAGE_NOT_FOUND = "Image not found"
+STORE_LOST = "The image store cannot be reached at the moment. Please try again in a few seconds."
+BODY_TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
+OPENAI_NOT_CONFIGURED = "OpenAI API key not configured. Please set OPENAI_API_KEY."
+DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
+KEY_IN_USE = "The first request with this Idempotency-Key still runs. Ask again in a few seconds."
+KEY_REUSED = "This Idempotency-Key belongs to a request with another body. Use a new key."
+OUTCOME_UNKNOWN = (
+    "What the first request with this Idempotency-Key came to is not known: {} To generate once "
+    "more all the same, use a new key."
+)
+NOT_ACCEPTING = "{} Please try again in a few seconds."
+OUR_MISTAKE = "Something went wrong on our side. The reason is in the server's log."
+
+# What a route's `responses` takes.
+Documented = dict[int | str, dict[str, Any]]
+
+
+def _documented(
+    status: int | str, description: str, detail: Any, model: type[BaseModel] = Error
+) -> Documented:
+    example = {"application/json": {"example": {"detail": detail}}}
+    return {status: {"model": model, "description": description, "content": example}}
+
+
+def _invalid(place: str, field: str, reason: str) -> Documented:
+    detail = [{"loc": [place, field], "msg": reason, "type": "value_error"}]
+    description = "The request is not valid; nothing was stored or spent."
+    return _documented(422, description, detail, InvalidRequest)
+
+
+NOT_FOUND = _documented(404, "There is no such segment.", SEGMENT_NOT_FOUND)
+UNAVAILABLE = _documented(
+    503, "The database is out of reach; Retry-After says for how long.", DATABASE_LOST
+)
+ONE_CONTENT = (
+    UNAVAILABLE
+    | _documented(404, "There is no such content.", CONTENT_NOT_FOUND)
+    | _invalid("path", "content_id", "Input should be a whole number")
+)
+IMAGE = {"type": "string", "format": "binary"}
+ONE_IMAGE: Documented = {
+    200: {
+        "description": "The image; it never changes, so it may be cached for good.",
+        "content": {kind: {"schema": IMAGE} for kind in ("image/png", "image/jpeg", "image/webp")},
+    },
+    # Not 404 alone: FastAPI would add a 422 that never comes.
+    **_documented("4XX", "404: there is no such image.", IMAGE_NOT_FOUND),
+    **_documented(503, "The image store is out of reach.", STORE_LOST),
+}
+DELETING = (
+    UNAVAILABLE | NOT_FOUND | _invalid("path", "segment_id", "Input should be a whole number")
+)
+WRITING = (
+    UNAVAILABLE
+    | _invalid("body", "name", "Text must not be blank")
+    | _documented(413, "The request is too large.", BODY_TOO_LARGE)
+)
+
+
+def reading(filtered_by: str) -> Documented:
+    return UNAVAILABLE | _invalid("query", filtered_by, "Should be a whole number")
+
+
+def generating(job_type: models.JobType) -> Documented:
+    failure = "OpenAI rejected the API key (401). Check OPENAI_API_KEY."
+    return (
+        WRITING
+        | _invalid("body", "prompt", "Text must not be blank")
+        | _documented(
+            500,
+            "Nothing came of the call to OpenAI; its job is kept as failed.",
+            f"Failed to generate {job_type}: {failure}",
+        )
+        | _documented(
+            503,
+            "No OpenAI key is set; or the database is out of reach, or as many generations run as "
+            "may: then Retry-After says for how long.",
+            OPENAI_NOT_CONFIGURED,
+        )
+        | _documented(
+            409,
+            "The first request with this Idempotency-Key still runs (Retry-After says when to ask "
+            "again), or nobody knows what it came to.",
+            KEY_IN_USE,
+        )
+    )
