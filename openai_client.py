@@ -211,8 +211,8 @@ class OpenAIClient:
 
         def asked(model: str) -> dict[str, Any]:
             known = pricing.image_model(model)
-            by_tokens = known and isinstance(known.price, pricing.ImageTokenPrice)
-            own = GPT_IMAGE_QUALITIES.get(quality, quality) if by_tokens else quality
+            is_gpt_image = known and known.bills_tokens
+            own = GPT_IMAGE_QUALITIES.get(quality, quality) if is_gpt_image else quality
             return {"model": model, "prompt": prompt, "size": size, "quality": own, "n": 1}
 
         answer = await self._ask(self._image, model, asked, user_id)
@@ -224,10 +224,12 @@ class OpenAIClient:
         encoded = _text(_dig(image, "b64_json")) or (url if url.startswith("data:") else "")
         encoded = encoded.rpartition(",")[2].strip()
         if not (encoded or url.lower().startswith(("http://", "https://"))):
+            known = pricing.image_model(answer.model)
             raise GenerationError(
                 self._without_key(_message(answer.body) or "OpenAI answered without an image."),
                 model=answer.model,
-                cost_usd=cost_usd if usage else None,
+                # Tokens are billed whatever came of them; whether an image is, nobody knows.
+                cost_usd=cost_usd if known and known.bills_tokens else None,
                 usage=usage,
                 attempts=answer.attempts,
                 request_id=answer.request_id,
@@ -263,6 +265,10 @@ class OpenAIClient:
             body, request_id = await self._send(endpoint.path, request)
             return Answer(body, model, attempts, request_id)
 
+        def unanswered(why: str) -> GenerationError:
+            why = f"{why}; the call may have been billed."
+            return GenerationError(why, model=name, unanswered=True, attempts=attempts)
+
         names = self._living_line(model)
         name, gone = names[0], list[str]()
         try:
@@ -281,20 +287,10 @@ class OpenAIClient:
                 cost_usd=Decimal(0),
             )
         except TimeoutError as error:
-            raise GenerationError(
-                f"OpenAI did not answer within {endpoint.timeout_seconds:g} seconds; "
-                "the call may have been billed.",
-                model=name,
-                unanswered=True,
-                attempts=attempts,
-            ) from error
+            seconds = endpoint.timeout_seconds
+            raise unanswered(f"OpenAI did not answer within {seconds:g} seconds") from error
         except asyncio.CancelledError as error:
-            raise GenerationError(
-                "the server was stopped before OpenAI answered; the call may have been billed.",
-                model=name,
-                unanswered=True,
-                attempts=attempts,
-            ) from error
+            raise unanswered("the server was stopped before OpenAI answered") from error
         except GenerationError as error:
             error.model, error.attempts = name, attempts
             raise

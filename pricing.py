@@ -83,6 +83,10 @@ class ImageModel:
     source: str = OPENAI
     checked_on: date = CHECKED_ON
 
+    @property
+    def bills_tokens(self) -> bool:
+        return isinstance(self.price, ImageTokenPrice)
+
 
 def _tokens(given: str, cached: str | None, made: str, written: str | None = None) -> TokenPrice:
     """Input, cached input and output, in the order of OpenAI's page; cache writes."""

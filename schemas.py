@@ -251,16 +251,18 @@ class ImageRequest(Request):
         fingerprint."""
         name = self.model or settings.image_model
         model = pricing.image_model(name)
+        if model is None:  # said already, or at the start
+            return self
         takes: dict[str, str] = {}
-        if model and not pricing.takes_size(model, self.size):
+        if not pricing.takes_size(model, self.size):
             takes["size"] = ", ".join(model.sizes)
             if model.any_size:
                 takes["size"] += "; or width x height, both divisible by 16, from 1:3 to 3:1"
-        if model and len(self.prompt) > model.longest_prompt:
+        if len(self.prompt) > model.longest_prompt:
             takes["prompt"] = f"at most {model.longest_prompt} characters"
-        if model and self.quality not in model.qualities:
+        if self.quality not in model.qualities:
             takes["quality"] = ", ".join(model.qualities)
-        if model and takes:
+        if takes:
             more = f". For more, name a model such as {model.successor}" if model.successor else ""
             raise ValidationError.from_exception_data(
                 "ImageRequest",

@@ -221,6 +221,23 @@ def test_what_the_model_takes_passes_as_it_is(
 
 
 @pytest.mark.parametrize(
+    ("model", "cost"),
+    [
+        ("dall-e-3", None),  # bills images: whether it bills one that did not come, nobody knows
+        (FLARE, 0.01337),  # bills tokens: 40 x 5 + 439 x 30, per million
+    ],
+)
+def test_tokens_without_an_image_are_billed_all_the_same(
+    service: Service, stand_in: StandIn, model: str, cost: float | None
+) -> None:
+    stand_in.will("no_data", usage=USAGE)
+    assert service.image(model=model).status_code == 500
+    job = service.job()
+    assert (job["status"], job["model"], job["estimated_cost"]) == ("failed", model, cost)
+    assert job["total_tokens"] == 479
+
+
+@pytest.mark.parametrize(
     ("behavior", "reason", "cost"),
     [
         ("blocked", "OpenAI answered 400: Your request was rejected by our safety system", 0),
