@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
-    ("settings", "pricing", "models", "group_commit"),
+    ("settings", "pricing", "models", "group_commit", "significance"),
     ("database", "errors", "schemas", "openai_client", "process"),
     ("images",),
     ("jobs", "reports"),

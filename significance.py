@@ -1,0 +1,87 @@
+"""How far a figure can be trusted: intervals of rates, and whether rates differ beyond chance.
+Textbook statistics of counts (Agresti, Categorical Data Analysis)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import erfc, sqrt
+from statistics import NormalDist
+
+ALPHA = 0.05
+Z = NormalDist().inv_cdf(1 - ALPHA / 2)
+# With fewer expected hits or misses, a z-test may err more often than it says (Cochran's rule).
+LEAST_EXPECTED = 5
+
+# Hits and trials, such as clicks and impressions.
+Counts = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some rates, each against the one in front: `p_values` of the z-tests and, `adjusted` for
+    their number, by place; None for the one in front and for what cannot be compared. `leader` is
+    the place of the one in front if it is ahead of each other one beyond chance. `is_enough` tells
+    whether the counts are large enough for the test to err as seldom as it says."""
+
+    leader: int | None
+    is_enough: bool
+    p_values: list[float | None]
+    adjusted: list[float | None]
+
+
+def wilson_interval(hits: float, trials: float) -> tuple[float, float] | None:
+    """Wilson's score interval of a rate at 95 %, from 0 to 1; None where the counts are no rate."""
+    if not 0 <= hits <= trials or trials == 0:
+        return None
+    rate, weight = hits / trials, Z * Z / trials
+    middle = (rate + weight / 2) / (1 + weight)
+    reach = Z * sqrt(rate * (1 - rate) / trials + weight / (4 * trials)) / (1 + weight)
+    # At the ends, where the two are equal, only rounding would tell them apart.
+    return middle - reach if hits else 0.0, middle + reach if hits < trials else 1.0
+
+
+def p_value(hits: float, trials: float, other_hits: float, other_trials: float) -> float | None:
+    """The two-sided p-value of the pooled two-proportion z-test; None where the counts are no
+    rates."""
+    counts = ((hits, trials), (other_hits, other_trials))
+    if not all(0 <= each <= of and of > 0 for each, of in counts):
+        return None
+    pooled = (hits + other_hits) / (trials + other_trials)
+    error = sqrt(pooled * (1 - pooled) * (1 / trials + 1 / other_trials))
+    if error == 0:  # all of them are hits, or none is
+        return 1.0
+    z = (hits / trials - other_hits / other_trials) / error
+    return erfc(abs(z) / sqrt(2))  # 2 * P(Z > |z|)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for their number by Holm's step-down method, in their order."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
+        adjusted[place] = largest
+    return adjusted
+
+
+def compare(counts: Sequence[Counts]) -> Comparison:
+    """Who leads among these. Those without trials take no part."""
+    tried = [place for place, (_, trials) in enumerate(counts) if trials > 0]
+    p_values: list[float | None] = [None] * len(counts)
+    adjusted = list(p_values)
+    if len(tried) < 2:
+        return Comparison(None, False, p_values, adjusted)
+    front = max(tried, key=lambda place: counts[place][0] / counts[place][1])
+    others = [place for place in tried if place != front]
+    for place in others:
+        p_values[place] = p_value(*counts[front], *counts[place])
+    tested = {place: p for place, p in enumerate(p_values) if p is not None}
+    for place, p_holm in zip(tested, holm(list(tested.values())), strict=True):
+        adjusted[place] = p_holm
+    is_enough = all(_is_enough(*counts[front], *counts[place]) for place in others)
+    leads = is_enough and all((p := adjusted[place]) is not None and p < ALPHA for place in others)
+    return Comparison(front if leads else None, is_enough, p_values, adjusted)
+
+
+def _is_enough(hits: float, trials: float, other_hits: float, other_trials: float) -> bool:
+    pooled = (hits + other_hits) / (trials + other_trials)
+    return min(trials, other_trials) * min(pooled, 1 - pooled) >= LEAST_EXPECTED

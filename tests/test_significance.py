@@ -1,0 +1,126 @@
+"""The statistics, against statsmodels; and how often a leader is named by chance."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint, proportions_ztest
+
+import significance
+
+COUNTS = [(0, 10), (1, 10), (10, 10), (45, 1000), (999, 1000), (3, 40), (120_000, 3_000_000)]
+EXPERIMENTS = 4000
+
+
+@pytest.mark.parametrize(("hits", "trials"), COUNTS)
+def test_wilson_intervals_are_those_of_statsmodels(hits: int, trials: int) -> None:
+    interval = significance.wilson_interval(hits, trials)
+    assert interval == pytest.approx(
+        proportion_confint(hits, trials, alpha=0.05, method="wilson"), abs=1e-12
+    )
+    assert interval
+    low, high = interval
+    assert 0 <= low <= hits / trials <= high <= 1
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 0), (5, 0), (6, 5), (-1, 5), (-1, -5)])
+def test_counts_that_are_no_rate_have_no_interval_and_no_p_value(hits: int, trials: int) -> None:
+    assert significance.wilson_interval(hits, trials) is None
+    assert significance.p_value(hits, trials, 5, 100) is None
+    assert significance.p_value(5, 100, hits, trials) is None
+
+
+@pytest.mark.parametrize("ours", COUNTS)
+@pytest.mark.parametrize("theirs", [(40, 1000), (7, 50), (3, 10)])
+def test_p_values_are_those_of_statsmodels(ours: tuple[int, int], theirs: tuple[int, int]) -> None:
+    (hits, trials), (other_hits, other_trials) = ours, theirs
+    _, expected = proportions_ztest([hits, other_hits], [trials, other_trials])
+    assert significance.p_value(*ours, *theirs) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_rates_that_are_all_or_nothing_do_not_differ() -> None:
+    assert significance.p_value(0, 100, 0, 50) == 1
+    assert significance.p_value(100, 100, 50, 50) == 1
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    random = np.random.default_rng(1)
+    for size in range(1, 10):
+        p_values = [float(p) for p in random.uniform(0, 0.2, size)]
+        p_values[-1] = p_values[0]  # a tie
+        expected = multipletests(p_values, method="holm")[1]
+        assert significance.holm(p_values) == pytest.approx(list(expected), abs=1e-12)
+    assert significance.holm([]) == []
+
+
+def test_a_comparison_is_of_each_with_the_one_in_front() -> None:
+    counts = [(40.0, 1000.0), (90.0, 1000.0), (0.0, 0.0), (55.0, 1000.0)]
+    compared = significance.compare(counts)
+    assert compared.leader == 1
+    assert compared.is_enough
+    first = significance.p_value(90, 1000, 40, 1000)
+    last = significance.p_value(90, 1000, 55, 1000)
+    assert first
+    assert last
+    assert compared.p_values == [first, None, None, last]
+    assert compared.adjusted == [2 * first, None, None, pytest.approx(max(last, 2 * first))]
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [],
+        [(90, 1000)],
+        [(90, 1000), (0, 0)],
+        [(90, 1000), (90, 1000)],
+        [(90, 1000), (85, 1000), (10, 1000)],  # ahead of one, not of all
+        [(0, 1000), (0, 1000)],
+        [(1100, 1000), (10, 1000)],  # more clicks than impressions
+        [(90, 1000), (-5, 1000)],
+        [(2, 4), (20, 10_000)],  # a p-value below 0.05, of 2 clicks
+    ],
+)
+def test_nobody_leads_where_that_may_be_chance(counts: list[tuple[float, float]]) -> None:
+    compared = significance.compare(counts)
+    assert compared.leader is None
+    assert len(compared.p_values) == len(compared.adjusted) == len(counts)
+
+
+def test_too_few_counts_are_not_enough() -> None:
+    few = significance.compare([(2, 4), (20, 10_000)])
+    assert not few.is_enough
+    assert few.p_values[1] is not None
+    assert few.p_values[1] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("rates", "trials"),
+    [
+        # No variant is better than all others: whoever is named, is named wrongly.
+        ([0.02, 0.02], [2000, 2000]),
+        ([0.05, 0.05], [10_000, 400]),
+        ([0.03, 0.03, 0.01, 0.01, 0.01], [3000] * 5),
+        ([0.02] * 5, [1000, 2000, 3000, 500, 300]),
+        ([0.5, 0.5, 0.1], [200, 20, 2000]),
+    ],
+)
+def test_a_leader_is_named_wrongly_in_at_most_5_percent(
+    rates: list[float], trials: list[int]
+) -> None:
+    random = np.random.default_rng(2026)
+    hits = random.binomial(trials, rates, size=(EXPERIMENTS, len(rates)))
+    named = [
+        significance.compare(list(zip(map(float, each), map(float, trials), strict=True))).leader
+        for each in hits
+    ]
+    wrong = sum(leader is not None for leader in named) / EXPERIMENTS
+    # Three standard errors of a simulation of this size, on top of the 5 percent.
+    assert wrong <= 0.05 + 3 * (0.05 * 0.95 / EXPERIMENTS) ** 0.5
+
+
+def test_the_better_variant_is_found() -> None:
+    random = np.random.default_rng(2026)
+    rates, trials = [0.03, 0.05, 0.03, 0.032, 0.02], [4000] * 5
+    hits = random.binomial(trials, rates, size=(500, 5))
+    named = [significance.compare([(float(n), 4000.0) for n in each]).leader for each in hits]
+    assert set(named) <= {1, None}
+    assert named.count(1) > 450
