@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Literal
 
-from sqlalchemy import Float, String, Text
+from sqlalchemy import BigInteger, Float, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 JobType = Literal["text", "image"]
@@ -35,7 +35,8 @@ class Segment(Base):
 class GeneratedContent(Base):
     """What was made by the job `job_id`: `content_type` is "text" or "image"; an image's `result`
     is the URL it had when it was made, `image_name` its name in the image store. An image that
-    could not be stored is gone after `image_expires_at`."""
+    could not be stored is gone after `image_expires_at`. `segment_id`, `tone` and `keywords` (a
+    JSON list as text) are what was asked for; `cost` is its share of the job's."""
 
     __tablename__ = "generated_content"
 
@@ -49,6 +50,10 @@ class GeneratedContent(Base):
     revised_prompt: Mapped[str | None] = mapped_column(Text)
     image_name: Mapped[str | None] = mapped_column(String(64))
     image_expires_at: Mapped[datetime | None]
+    segment_id: Mapped[int | None]
+    tone: Mapped[str | None] = mapped_column(String(100))
+    keywords: Mapped[str | None] = mapped_column(Text)
+    cost: Mapped[float | None] = mapped_column(Float)
 
 
 class GenJob(Base):
@@ -57,7 +62,8 @@ class GenJob(Base):
     `status` is "pending" from before the call until "completed", "failed" (nothing came of it) or
     "unknown" (it went out and no answer came back: it may have been billed). A row still pending
     at `expires_at` belongs to a process that died. `image_key` is the name, without its ending,
-    that its image has in the store, if one was stored.
+    that its image has in the store, if one was stored. `n` is how many texts of at most
+    `max_tokens` were asked for.
     """
 
     __tablename__ = "gen_jobs"
@@ -85,10 +91,13 @@ class GenJob(Base):
     size: Mapped[str | None] = mapped_column(String(20))
     quality: Mapped[str | None] = mapped_column(String(20))
     image_key: Mapped[str | None] = mapped_column(String(32))
+    max_tokens: Mapped[int | None]
+    n: Mapped[int | None]
 
 
 class Metric(Base):
-    """One reported figure of a campaign, such as 120 clicks."""
+    """One reported figure of a campaign, such as 120 clicks. A campaign is a pair of `project_id`
+    and `campaign_id`; these and `event_id`, unique within its project, are the client's own."""
 
     __tablename__ = "metrics"
 
@@ -97,3 +106,6 @@ class Metric(Base):
     metric_name: Mapped[str] = mapped_column(String(255))
     metric_value: Mapped[float] = mapped_column(Float)
     timestamp: Mapped[datetime | None] = mapped_column(default=utc_now)
+    campaign_id: Mapped[int | None] = mapped_column(BigInteger)
+    content_id: Mapped[int | None]
+    event_id: Mapped[str | None] = mapped_column(String(255))
