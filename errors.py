@@ -2,27 +2,21 @@
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 import models
+import schemas
 
-MAX_BODY_BYTES = 1_000_000
+# A thousand metrics with the longest names and ids, escaped, fit in.
+MAX_BODY_BYTES = 4_000_000
 
 
 class Error(BaseModel):
     detail: str
 
 
-class InvalidField(BaseModel):
-    """Where the request is wrong, and why."""
-
-    loc: list[str | int] = Field(examples=[["body", "prompt"]])
-    msg: str = Field(examples=["Text must not be blank"])
-    type: str = Field(examples=["blank"])
-
-
 class InvalidRequest(BaseModel):
-    detail: list[InvalidField]
+    detail: list[schemas.InvalidField]
 
 
 SEGMENT_NOT_FOUND = "Segment not found"
@@ -33,7 +27,19 @@ BODY_TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
 OPENAI_NOT_CONFIGURED = "OpenAI API key not configured. Please set OPENAI_API_KEY."
 DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
 KEY_IN_USE = "The first request with this Idempotency-Key still runs. Ask again in a few seconds."
-KEY_REUSED = "This Idempotency-Key belongs to a request with another body. Use a new key."
+KEY_REUSED = {
+    "loc": ["header", "Idempotency-Key"],
+    "msg": "This Idempotency-Key belongs to a request with another body. Use a new key.",
+    "type": "key_reused",
+}
+UNREADABLE = {"loc": ["body"], "msg": "JSON cannot be read", "type": "json_invalid"}
+UNKNOWN_CONTENT = {"loc": ["content_id"], "msg": CONTENT_NOT_FOUND, "type": "not_found"}
+EVENT_ID_REUSED = {
+    "loc": ["event_id"],
+    "msg": "This event_id was sent before with other values, which count. To correct them, send "
+    "the difference under another event_id.",
+    "type": "event_id_reused",
+}
 OUTCOME_UNKNOWN = (
     "What the first request with this Idempotency-Key came to is not known: {} To generate once "
     "more all the same, use a new key."
@@ -77,13 +83,22 @@ ONE_IMAGE: Documented = {
     **_documented("4XX", "404: there is no such image.", IMAGE_NOT_FOUND),
     **_documented(503, "The image store is out of reach.", STORE_LOST),
 }
-DELETING = (
+ONE_SEGMENT = (
     UNAVAILABLE | NOT_FOUND | _invalid("path", "segment_id", "Input should be a whole number")
 )
 WRITING = (
     UNAVAILABLE
     | _invalid("body", "name", "Text must not be blank")
     | _documented(413, "The request is too large.", BODY_TOO_LARGE)
+)
+CHANGING = WRITING | NOT_FOUND
+PREVIEWING = CHANGING | _invalid("body", "prompt", "Text must not be blank")
+REPORTING = (
+    WRITING
+    | _invalid("body", "metric_value", "Input should be a finite number")
+    | _documented(
+        404, "There is no such content (of one metric; in a list: its error).", CONTENT_NOT_FOUND
+    )
 )
 
 

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,8 +16,10 @@ import tenacity
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 
 import models
+import pricing
 from database import SessionLocal, engine
 from group_commit import UNAVAILABLE, GroupCommit
 from images import KEEP_SECONDS
@@ -62,8 +65,8 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A generation that is asked for; `request_hash` tells its request from any other. An image is
-    stored under its `image_key`."""
+    """A generation that is asked for; `request_hash` tells its request from any other. Of copy, `n`
+    texts of at most `max_tokens`; an image is stored under its `image_key`."""
 
     job_type: models.JobType
     model: str
@@ -74,26 +77,31 @@ class Job:
     size: str | None = None
     quality: str | None = None
     image_key: str | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    segment_id: int | None = None
+    tone: str | None = None
+    keywords: list[str] | None = None
 
 
 @dataclass(frozen=True)
 class Done:
-    """A completed job and its content. Without `content_id`, the log alone has it."""
+    """A completed job, and the ids of what it made, in order; None where the log alone has it."""
 
     job_id: int
-    content_id: int | None
+    content_ids: Sequence[int | None]
     generation: Generation
     replayed: bool = False
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """How a job ended: columns of its row, and of its content if there is any. `again`: an earlier
+    """How a job ended: columns of its row, and of each content that it made. `again`: an earlier
     try to write this may have succeeded unnoticed."""
 
     job_id: int
     columns: dict[str, Any]
-    content: dict[str, Any] | None
+    contents: list[dict[str, Any]]
     again: bool = False
 
 
@@ -127,7 +135,7 @@ class Ledger:
         KeyReused, KeyInUse and OutcomeUnknown."""
         if job.idempotency_key is None:
             return None
-        row, content = await run_in_threadpool(_find, job.idempotency_key)
+        row, contents = await run_in_threadpool(_find, job.idempotency_key)
         if row is None:
             return None
         if row.request_hash != job.request_hash:
@@ -138,9 +146,10 @@ class Ledger:
             raise KeyInUse
         if row.status == "unknown":
             raise OutcomeUnknown(f"{row.error_message} It is job {row.id} of /costs/history.")
-        if content is None:
+        if not contents:
             raise JobFailed(job.job_type, row.error_message, replayed=True)
-        return Done(row.id, content.id, _generation(row, content), replayed=True)
+        ids = [content.id for content in contents]
+        return Done(row.id, ids, _generation(row, contents), replayed=True)
 
     async def run(self, job: Job, call: Callable[[], Awaitable[Generation]]) -> Done:
         """Make the call between two short transactions. Raises JobFailed once the failure is on the
@@ -168,34 +177,35 @@ class Ledger:
             outcome = GenerationError(reason, unanswered=True)
         finally:
             self._calling.discard(task)
-        content_id = await self._settle(_settlement(job, job_id, outcome))
+        content_ids = await self._settle(_settlement(job, job_id, outcome))
         if isinstance(outcome, GenerationError):
             raise JobFailed(job.job_type, outcome) from outcome
-        return Done(job_id, content_id, outcome)
+        return Done(job_id, content_ids, outcome)
 
-    async def _settle(self, settlement: Settlement) -> int | None:
-        """The content's id. While the database is away, wait for it; if it stays away, keep the
-        settlement in the log: what was paid for must be beyond loss, and the client gets it."""
-        content_id: int | None = None
+    async def _settle(self, settlement: Settlement) -> Sequence[int | None]:
+        """The ids of the content. While the database is away, wait for it; if it stays away, keep
+        the settlement in the log: what was paid for must be beyond loss, and the client gets it."""
+        content_ids: Sequence[int | None] = [None] * len(settlement.contents)
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
                 try:
-                    content_id = await self._writer.write(settlement)
+                    content_ids = await self._writer.write(settlement)
                 except UNAVAILABLE:
                     retrying = tenacity.AsyncRetrying(
                         retry=tenacity.retry_if_exception_type(UNAVAILABLE),
                         wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
                     )
-                    content_id = await retrying(self._writer.write, replace(settlement, again=True))
+                    again = replace(settlement, again=True)
+                    content_ids = await retrying(self._writer.write, again)
         except (Exception, asyncio.CancelledError) as error:
             lost = {
                 "event": "job not settled",
                 "error": " ".join(str(error).split()) or "the database stayed away",
                 "job": {"id": settlement.job_id, **settlement.columns},
-                "content": settlement.content,
+                "content": settlement.contents,
             }
             log.error(json.dumps(lost, ensure_ascii=False, default=str))
-        return content_id
+        return content_ids
 
     def stop(self) -> None:
         """Take no new work. After DRAIN_SECONDS, settle as unknown what OpenAI has not answered;
@@ -220,15 +230,28 @@ def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
         task.cancel()
 
 
-def _find(idempotency_key: str) -> tuple[models.GenJob | None, models.GeneratedContent | None]:
-    """The job that holds the key, else the newest of those that freed it, and its content."""
-    job, content = models.GenJob, models.GeneratedContent
+def _find(
+    idempotency_key: str,
+) -> tuple[models.GenJob | None, Sequence[models.GeneratedContent]]:
+    """The job that holds the key, else the newest of those that freed it, and what it made."""
+    job = models.GenJob
     freed = and_(job.status == "failed", func.coalesce(job.estimated_cost, 1) == 0)
-    with_key = select(job, content).outerjoin(content, content.job_id == job.id)
-    first = with_key.where(job.idempotency_key == idempotency_key).order_by(freed, job.id.desc())
+    with_key = select(job).where(job.idempotency_key == idempotency_key)
     with SessionLocal() as session:
-        found = session.execute(first.limit(1)).one_or_none()
-        return (found[0], found[1]) if found else (None, None)
+        row = session.scalar(with_key.order_by(freed, job.id.desc()).limit(1))
+        return row, _made_by(session, row.id) if row else []
+
+
+def variants(
+    session: Session, content: models.GeneratedContent
+) -> Sequence[models.GeneratedContent]:
+    """What the job of this content made, in order; this alone, where its job is not known."""
+    return [content] if content.job_id is None else _made_by(session, content.job_id)
+
+
+def _made_by(session: Session, job_id: int) -> Sequence[models.GeneratedContent]:
+    made = select(CONTENT).where(CONTENT.job_id == job_id).order_by(CONTENT.id)
+    return session.scalars(made).all()
 
 
 def usage(row: models.GenJob) -> Usage | None:
@@ -238,8 +261,9 @@ def usage(row: models.GenJob) -> Usage | None:
     return Usage(row.prompt_tokens, row.completion_tokens or 0, row.total_tokens or 0)
 
 
-def _generation(row: models.GenJob, content: models.GeneratedContent) -> Generation:
+def _generation(row: models.GenJob, contents: Sequence[models.GeneratedContent]) -> Generation:
     """What a completed job came to, from its rows."""
+    content, *others = contents
     cost_usd = None if row.estimated_cost is None else Decimal(str(row.estimated_cost))
     return Generation(
         content.result,
@@ -249,6 +273,8 @@ def _generation(row: models.GenJob, content: models.GeneratedContent) -> Generat
         content.revised_prompt,
         content.image_name,
         content.image_expires_at,
+        others=tuple(each.result for each in others),
+        warning=row.error_message,
     )
 
 
@@ -268,23 +294,30 @@ def _settlement(job: Job, job_id: int, outcome: Generation | GenerationError) ->
         "cache_write_tokens": usage and usage.cache_write_tokens,
         "attempts": outcome.attempts,
         "openai_request_id": outcome.request_id,
-        "error_message": str(outcome) if isinstance(outcome, GenerationError) else None,
+        "error_message": str(outcome) if isinstance(outcome, GenerationError) else outcome.warning,
         "completed_at": now,
     }
     if isinstance(outcome, GenerationError):
-        return Settlement(job_id, columns, None)
+        return Settlement(job_id, columns, [])
     content = {
         "job_id": job_id,
         "content_type": job.job_type,
         "prompt": job.prompt,
-        "result": outcome.result,
         "model": outcome.model,
+        "segment_id": job.segment_id,
+        "tone": job.tone,
+        "keywords": job.keywords and json.dumps(job.keywords, ensure_ascii=False),
         "revised_prompt": outcome.revised_prompt,
         "image_name": outcome.image_name,
         "image_expires_at": outcome.image_expires_at,
         "created_at": now,
     }
-    return Settlement(job_id, columns, content)
+    shares = pricing.shares_usd(outcome.cost_usd, len(outcome.results))
+    contents = [
+        {**content, "result": result, "cost": None if usd is None else float(usd)}
+        for result, usd in zip(outcome.results, shares, strict=True)
+    ]
+    return Settlement(job_id, columns, contents)
 
 
 JOBS, CONTENT = models.GenJob, models.GeneratedContent
@@ -298,9 +331,9 @@ UPDATE_JOBS = update(JOBS).where(JOBS.id == bindparam("job_id"))
 INSERT_CONTENT = insert(CONTENT).returning(CONTENT.id, sort_by_parameter_order=True)
 
 
-def _write(connection: Connection, entries: Sequence[Job | Settlement]) -> list[int | None]:
-    """For each job the id of its new row, None where its key is taken; for each settlement the id
-    of its content, if any."""
+def _write(connection: Connection, entries: Sequence[Job | Settlement]) -> list[Any]:
+    """For each job the id of its new row, None where its key is taken; for each settlement the ids
+    of what it made."""
     if connection.dialect.name == "sqlite":
         # Waits for other processes now, so that a row's times are those of its writing.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -322,6 +355,8 @@ def _open(connection: Connection, jobs: list[Job]) -> list[int | None]:
             "size": job.size,
             "quality": job.quality,
             "image_key": job.image_key,
+            "n": job.n,
+            "max_tokens": job.max_tokens,
             "status": "pending",
             "estimated_cost": None,
             "created_at": now,
@@ -343,22 +378,26 @@ def _open(connection: Connection, jobs: list[Job]) -> list[int | None]:
     return [ids[place] for place in range(len(jobs))]
 
 
-def _settle(connection: Connection, settlements: list[Settlement]) -> list[int | None]:
+def _settle(connection: Connection, settlements: list[Settlement]) -> list[list[int]]:
     # By job: what is written again may meet its first try here.
     by_job = {each.job_id: each for each in settlements}
-    ids: dict[int | None, int] = {}
+    ids: defaultdict[int | None, list[int]] = defaultdict(list)
     if by_job:
         ends = [{"job_id": job_id, **each.columns} for job_id, each in by_job.items()]
         connection.execute(UPDATE_JOBS, ends)
     # Only now: the update has waited for a first try that was still committing.
     if repeated := [each.job_id for each in settlements if each.again]:
         there = select(CONTENT.job_id, CONTENT.id).where(CONTENT.job_id.in_(repeated))
-        ids |= {row.job_id: row.id for row in connection.execute(there)}
-    contents = [each.content for each in by_job.values() if each.content and each.job_id not in ids]
+        for job_id, content_id in connection.execute(there.order_by(CONTENT.id)):
+            ids[job_id].append(content_id)
+    contents = [
+        content for each in by_job.values() if each.job_id not in ids for content in each.contents
+    ]
     if contents:
         made = connection.execute(INSERT_CONTENT, contents).scalars()
-        ids |= zip((content["job_id"] for content in contents), made, strict=True)
-    return [ids.get(each.job_id) for each in settlements]
+        for content, content_id in zip(contents, made, strict=True):
+            ids[content["job_id"]].append(content_id)
+    return [ids[each.job_id] for each in settlements]
 
 
 async def _keep_reconciling() -> None:

@@ -1,10 +1,9 @@
 """The Artify Content Backend: the app, its errors, and every route in the order of the README."""
 
 import asyncio
-import json
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -16,15 +15,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi_offline import FastAPIOffline
-from sqlalchemy import delete, exc, select, text
+from sqlalchemy import delete, exc, select, text, update
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import database
 import errors
+import fields
 import images
 import jobs
+import metrics
 import models
 import openai_client
 import pricing
@@ -90,67 +91,76 @@ app.router.max_body_size = errors.MAX_BODY_BYTES
 
 
 Database = Annotated[Session, Depends(database.get_db, scope="function")]
-SegmentId = Annotated[schemas.Id, Path(openapi_examples={"first": {"value": 1}})]
-ContentId = Annotated[schemas.Id, Path(openapi_examples={"first": {"value": 1}})]
-Limit = Annotated[int, Query(ge=1, le=1000), schemas.WHOLE]
+FIRST: Any = {"first": {"value": 1}}
+SegmentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
+ContentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
+Limit = Annotated[int, Query(ge=1, le=1000), fields.WHOLE]
+MetricFilter = Annotated[schemas.MetricFilter, Query()]
 
 
-def _configured(request: Request) -> openai_client.OpenAIClient:
-    client: openai_client.OpenAIClient | None = request.app.state.openai
-    if client is None:
-        raise OpenAINotConfigured
-    return client
+@app.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
+def list_segments(db: Database) -> schemas.SegmentList:
+    """All segments, oldest first."""
+    segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
+    return schemas.SegmentList(segments=[schemas.Segment.model_validate(row) for row in segments])
 
 
-def _find_segment(segment_id: int) -> models.Segment:
-    with database.SessionLocal() as session:
-        segment = session.get(models.Segment, segment_id)
-    if segment is None:
-        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
-    return segment
+@app.post("/segments", tags=["segments"], responses=errors.WRITING)
+def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
+    """Create a segment; `criteria` is any JSON object."""
+    now = models.utc_now()
+    segment = models.Segment(**asked.columns(), created_at=now, updated_at=now)
+    db.add(segment)
+    db.commit()
+    return schemas.Segment.model_validate(segment)
 
 
-def _job(
-    request: Request,
-    job_type: models.JobType,
-    asked: schemas.TextRequest | schemas.ImageRequest,
-    idempotency_key: str | None,
-    **of_image: str,
-) -> jobs.Job:
-    default = settings.text_model if job_type == "text" else settings.image_model
-    return jobs.Job(
-        job_type,
-        _resolved(request, asked.model or default),
-        asked.prompt,
-        asked.user_id,
-        idempotency_key,
-        schemas.fingerprint(asked) if idempotency_key else None,
-        **of_image,
+@app.get("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
+def get_segment(db: Database, segment_id: SegmentId) -> schemas.Segment:
+    """One segment."""
+    return schemas.Segment.model_validate(_segment(db, segment_id))
+
+
+@app.patch("/segments/{segment_id}", tags=["segments"], responses=errors.CHANGING)
+def change_segment(
+    db: Database, segment_id: SegmentId, asked: schemas.SegmentChange
+) -> schemas.Segment:
+    """Change what is sent of a segment; the rest stays as it is."""
+    if columns := asked.columns():
+        row = update(models.Segment).where(models.Segment.id == segment_id)
+        db.execute(row.values(**columns, updated_at=models.utc_now()))
+        db.commit()
+    return schemas.Segment.model_validate(_segment(db, segment_id))
+
+
+# Without an example: nothing is to be deleted by pressing "Execute" in Swagger UI alone.
+@app.delete("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
+def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
+    """Delete a segment. What was generated for it stays, and so do its figures."""
+    deleted = db.scalar(
+        delete(models.Segment).where(models.Segment.id == segment_id).returning(models.Segment.id)
     )
+    db.commit()
+    if deleted is None:
+        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
+    return schemas.Message(message="Segment deleted successfully")
 
 
-def _resolved(request: Request, model: str) -> str:
-    """The model that is asked now where this one is named."""
-    client: openai_client.OpenAIClient | None = request.app.state.openai
-    return client.living(model) if client else model
-
-
-def _base_url(request: Request) -> str:
-    return settings.public_base_url or str(request.base_url).rstrip("/")
-
-
-def _image_url(request: Request, image: models.GeneratedContent | openai_client.Generation) -> str:
-    """Under today's address, whichever it was made under."""
-    return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
-
-
-def _usage(usage: openai_client.Usage | None) -> schemas.Usage | None:
-    return schemas.Usage.model_validate(usage) if usage else None
-
-
-def _shown(request: Request, content: models.GeneratedContent) -> schemas.Content:
-    shown = schemas.Content.model_validate(content)
-    return shown.model_copy(update={"result": _image_url(request, content)})
+@app.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
+def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.TextPreview:
+    """What would be sent to OpenAI for this text, and the most it can cost; nothing is spent or
+    stored."""
+    messages = _messages(asked)
+    model = _resolved(request, asked.model or settings.text_model)
+    prompt_tokens = asked.n * openai_client.prompt_tokens_at_most(messages)
+    completion_tokens = asked.n * asked.max_tokens
+    return schemas.TextPreview(
+        messages=messages,
+        model=model,
+        max_prompt_tokens=prompt_tokens,
+        max_completion_tokens=completion_tokens,
+        max_cost=pricing.largest_text_cost_usd(model, prompt_tokens, completion_tokens),
+    )
 
 
 @app.post(
@@ -162,48 +172,53 @@ async def generate_text(
     request: Request,
     response: Response,
     asked: schemas.TextRequest,
-    idempotency_key: schemas.IdempotencyKey = None,
+    idempotency_key: fields.IdempotencyKey = None,
 ) -> schemas.TextAnswer:
-    """Generate marketing copy, for a segment if one is named, in the language of the prompt."""
+    """Generate marketing copy in the language of the prompt, for a segment if one is named: `n`
+    variants, which are one job with one bill."""
     ledger: jobs.Ledger = request.app.state.ledger
-    job = _job(request, "text", asked, idempotency_key)
+    job = _job(request, "text", asked, idempotency_key, **asked.details())
     with ledger.place():
         done = await ledger.earlier(job)
         if done is None:
-            segment = None
-            if asked.segment_id is not None:
-                segment = await run_in_threadpool(_find_segment, asked.segment_id)
+            if asked.segment_id is None:
+                messages = _messages(asked)
+            else:
+                messages = await run_in_threadpool(_messages, asked)
             openai = _configured(request)
-            messages = openai_client.text_messages(
-                asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
-            )
-            done = await ledger.run(
-                job,
-                lambda: openai.generate_text(job.model, messages, asked.max_tokens, job.user_id),
-            )
+
+            def generate() -> Awaitable[openai_client.Generation]:
+                return openai.generate_text(
+                    job.model, messages, asked.max_tokens, job.user_id, asked.n
+                )
+
+            done = await ledger.run(job, generate)
     made = done.generation
     if done.replayed:
         response.headers.update(REPLAYED)
+    shares = pricing.shares_usd(made.cost_usd, len(made.results))
+    variants = [
+        schemas.Variant(id=content_id, text=result, cost=share)
+        for content_id, result, share in zip(done.content_ids, made.results, shares, strict=True)
+    ]
     return schemas.TextAnswer(
-        id=done.content_id,
+        id=variants[0].id,
         job_id=done.job_id,
-        text=made.result,
+        text=variants[0].text,
+        variants=variants,
         usage=_usage(made.usage),
         cost=made.cost_usd,
         model=made.model,
+        warning=made.warning,
     )
 
 
-@app.post(
-    "/generate/image",
-    tags=["generate"],
-    responses=errors.generating("image"),
-)
+@app.post("/generate/image", tags=["generate"], responses=errors.generating("image"))
 async def generate_image(
     request: Request,
     response: Response,
     asked: schemas.ImageRequest,
-    idempotency_key: schemas.IdempotencyKey = None,
+    idempotency_key: fields.IdempotencyKey = None,
 ) -> schemas.ImageAnswer:
     """Generate one image; it is kept, and `image_url` opens it for good."""
     ledger: jobs.Ledger = request.app.state.ledger
@@ -226,7 +241,7 @@ async def generate_image(
     if done.replayed:
         response.headers.update(REPLAYED)
     return schemas.ImageAnswer(
-        id=done.content_id,
+        id=done.content_ids[0],
         job_id=done.job_id,
         image_url=_image_url(request, made),
         image_expires_at=made.image_expires_at,
@@ -236,56 +251,6 @@ async def generate_image(
         model=made.model,
         size=asked.size,
     )
-
-
-@app.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
-def list_segments(db: Database) -> schemas.SegmentList:
-    """All segments, oldest first."""
-    segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
-    return schemas.SegmentList(segments=[schemas.Segment.model_validate(row) for row in segments])
-
-
-@app.post(
-    "/segments",
-    tags=["segments"],
-    responses=errors.WRITING,
-)
-def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
-    """Create a segment; `criteria` is any JSON object."""
-    now = models.utc_now()
-    criteria = None if asked.criteria is None else json.dumps(asked.criteria, ensure_ascii=False)
-    segment = models.Segment(
-        name=asked.name,
-        description=asked.description,
-        criteria=criteria,
-        created_at=now,
-        updated_at=now,
-    )
-    db.add(segment)
-    db.commit()
-    return schemas.Segment.model_validate(segment)
-
-
-@app.delete(
-    "/segments/{segment_id}",
-    tags=["segments"],
-    responses=errors.DELETING,
-)
-def delete_segment(db: Database, segment_id: SegmentId) -> schemas.Message:
-    """Delete a segment. What was generated for it stays."""
-    deleted = db.scalar(
-        delete(models.Segment).where(models.Segment.id == segment_id).returning(models.Segment.id)
-    )
-    db.commit()
-    if deleted is None:
-        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
-    return schemas.Message(message="Segment deleted successfully")
-
-
-@app.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
-def get_analytics_overview(db: Database, project_id: schemas.Id | None = None) -> schemas.Overview:
-    """How campaigns did, over all projects or one."""
-    return schemas.Overview(**reports.overview(db, project_id))
 
 
 @app.get("/content/history", tags=["content"], responses=errors.reading("limit"))
@@ -303,17 +268,13 @@ def list_content_history(
 
 @app.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
 def get_content(request: Request, db: Database, content_id: ContentId) -> schemas.ContentItem:
-    """Everything known of one thing generated."""
-    content = db.get(models.GeneratedContent, content_id)
-    if content is None:
-        raise HTTPException(404, errors.CONTENT_NOT_FOUND)
-    item = schemas.ContentItem.model_validate(content)
+    """Everything known of one thing generated: what was asked for, what it cost, what it did."""
+    content = _content(db, content_id)
+    job = db.get(models.GenJob, content.job_id) if content.job_id else None
+    (figures,) = reports.performance(db, [content], schemas.MetricFilter())
+    item = schemas.ContentItem.of(content, job, jobs.variants(db, content), figures)
     item.result = _image_url(request, content)
-    row = db.get(models.GenJob, content.job_id) if content.job_id else None
-    if row:
-        item.job = job = schemas.Job.model_validate(row)
-        item.size, item.quality, item.cost = job.size, job.quality, job.estimated_cost
-        item.usage = _usage(jobs.usage(row))
+    item.usage = _usage(jobs.usage(job)) if job else None
     return item
 
 
@@ -337,6 +298,76 @@ async def get_image(request: Request, name: str) -> Response:
     return StreamingResponse(image.stream(IMAGE_CHUNK_BYTES), headers=headers, media_type=kind)
 
 
+@app.post("/analytics/metrics", tags=["analytics"], responses=errors.REPORTING)
+def add_metrics(db: Database, reported: schemas.Metrics) -> schemas.MetricsAdded:
+    """Report what campaigns did: one metric, or a list, of which each good one is stored."""
+    added = metrics.add(db, reported.metrics)
+    db.commit()
+    if reported.alone and added.refused:
+        raise added.refused[0]
+    refused = {place: [REFUSED_METRICS[type(why)]] for place, why in added.refused.items()}
+    return schemas.MetricsAdded(
+        accepted=added.accepted,
+        duplicates=added.duplicates,
+        errors=[
+            schemas.MetricError(index=place, detail=detail)
+            for place, detail in sorted((reported.errors | refused).items())
+        ],
+    )
+
+
+@app.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
+def get_analytics_overview(db: Database, wanted: MetricFilter) -> schemas.Overview:
+    """How campaigns did together, and what their content cost."""
+    return schemas.Overview(**reports.overview(db, wanted))
+
+
+@app.get(
+    "/analytics/content",
+    tags=["analytics"],
+    responses=errors.reading("project_id"),
+    response_model_exclude_unset=True,
+)
+def list_content_figures(
+    request: Request, db: Database, wanted: Annotated[schemas.ContentQuery, Query()]
+) -> schemas.ContentPage | schemas.GroupPage:
+    """What each content that was measured did and cost, or all of a segment, tone, model or
+    campaign together."""
+    rows, cursor = reports.content(db, wanted)
+    if wanted.group_by:
+        return schemas.GroupPage.model_validate({"groups": rows, "next_cursor": cursor})
+    content = [_measured(request, row["content"], row) for row in rows]
+    return schemas.ContentPage.model_validate({"content": content, "next_cursor": cursor})
+
+
+@app.get(
+    "/analytics/content/{content_id}/variants", tags=["analytics"], responses=errors.ONE_CONTENT
+)
+def compare_variants(
+    request: Request,
+    db: Database,
+    content_id: ContentId,
+    wanted: MetricFilter,
+    by: schemas.Rate = "ctr",
+) -> schemas.VariantComparison:
+    """The variants of one generation side by side, and the one that leads beyond chance."""
+    variants = jobs.variants(db, _content(db, content_id))
+    figures = reports.performance(db, variants, wanted)
+    compared = reports.compare(figures, by)
+    shown = [
+        _measured(request, variant, each) | {"p_value": p, "p_value_holm": p_holm}
+        for variant, each, p, p_holm in zip(
+            variants, figures, compared.p_values, compared.adjusted, strict=True
+        )
+    ]
+    return schemas.VariantComparison(
+        by=by,
+        leader=None if compared.leader is None else variants[compared.leader].id,
+        enough_data=compared.is_enough,
+        variants=[schemas.VariantFigures.model_validate(each) for each in shown],
+    )
+
+
 @app.get("/models", tags=["models"], response_model_exclude_unset=True)
 def list_models(request: Request) -> schemas.ModelList:
     """The models that may be named: prices, lifetimes, and which one is asked now in its place."""
@@ -350,7 +381,7 @@ def list_models(request: Request) -> schemas.ModelList:
 
 
 @app.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
-def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schemas.CostsSummary:
+def get_costs_summary(db: Database, user_id: fields.Id | None = None) -> schemas.CostsSummary:
     """What generation cost, over all users or one."""
     return schemas.CostsSummary(**reports.costs_summary(db, user_id))
 
@@ -364,7 +395,7 @@ def get_costs_summary(db: Database, user_id: schemas.Id | None = None) -> schema
 def list_costs_history(
     db: Database,
     limit: Limit = 50,
-    user_id: schemas.Id | None = None,
+    user_id: fields.Id | None = None,
     job_type: models.JobType | None = None,
 ) -> schemas.CostsHistory:
     """Every call to OpenAI and its cost, newest first."""
@@ -399,8 +430,127 @@ async def check_health() -> schemas.Health:
     return schemas.Health(status="healthy", timestamp=now)
 
 
+# What the routes share.
+
+
+def _segment(db: Session, segment_id: int) -> models.Segment:
+    segment = db.get(models.Segment, segment_id)
+    if segment is None:
+        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
+    return segment
+
+
+def _content(db: Session, content_id: int) -> models.GeneratedContent:
+    content = db.get(models.GeneratedContent, content_id)
+    if content is None:
+        raise HTTPException(404, errors.CONTENT_NOT_FOUND)
+    return content
+
+
+def _messages(asked: schemas.TextRequest) -> list[dict[str, str]]:
+    segment = None
+    if asked.segment_id is not None:
+        with database.SessionLocal() as session:
+            segment = _segment(session, asked.segment_id)
+    return openai_client.text_messages(
+        asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
+    )
+
+
+def _configured(request: Request) -> openai_client.OpenAIClient:
+    client: openai_client.OpenAIClient | None = request.app.state.openai
+    if client is None:
+        raise OpenAINotConfigured
+    return client
+
+
+def _resolved(request: Request, model: str) -> str:
+    """The model that is asked now where this one is named."""
+    client: openai_client.OpenAIClient | None = request.app.state.openai
+    return client.living(model) if client else model
+
+
+def _job(
+    request: Request,
+    job_type: models.JobType,
+    asked: schemas.TextRequest | schemas.ImageRequest,
+    idempotency_key: str | None,
+    **details: Any,
+) -> jobs.Job:
+    default = settings.text_model if job_type == "text" else settings.image_model
+    return jobs.Job(
+        job_type,
+        _resolved(request, asked.model or default),
+        asked.prompt,
+        asked.user_id,
+        idempotency_key,
+        schemas.fingerprint(asked) if idempotency_key else None,
+        **details,
+    )
+
+
+def _base_url(request: Request) -> str:
+    return settings.public_base_url or str(request.base_url).rstrip("/")
+
+
+def _image_url(request: Request, image: models.GeneratedContent | openai_client.Generation) -> str:
+    """Under today's address, whichever it was made under."""
+    return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
+
+
+def _usage(usage: openai_client.Usage | None) -> schemas.Usage | None:
+    return schemas.Usage.model_validate(usage) if usage else None
+
+
+def _shown(request: Request, content: models.GeneratedContent) -> schemas.Content:
+    shown = schemas.Content.model_validate(content)
+    return shown.model_copy(update={"result": _image_url(request, content)})
+
+
+def _measured(
+    request: Request, content: models.GeneratedContent, figures: dict[str, Any]
+) -> dict[str, Any]:
+    """The figures of this content, with what it is."""
+    own = {"content_id": content.id, "result": _image_url(request, content)}
+    return vars(content) | figures | own
+
+
 def _answer(status: int, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+def _answering(status: int, detail: Any, headers: dict[str, str] | None = None) -> Any:
+    """A handler that answers so; what the error itself says goes where the detail has a {}."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        said = detail.format(error) if isinstance(detail, str) else detail
+        return _answer(status, said, headers)
+
+    return answer
+
+
+# What is wrong with one metric of a list.
+REFUSED_METRICS = {
+    metrics.UnknownContent: errors.UNKNOWN_CONTENT,
+    metrics.EventIdReused: errors.EVENT_ID_REUSED,
+}
+ANSWERS: dict[int | type[Exception], Any] = {
+    413: _answering(413, errors.BODY_TOO_LARGE),
+    # FastAPI's 400 for JSON that Python cannot read: no UTF-8, too deep, too big a number.
+    400: _answering(422, [errors.UNREADABLE]),
+    OpenAINotConfigured: _answering(503, errors.OPENAI_NOT_CONFIGURED),
+    jobs.NotAccepting: _answering(503, errors.NOT_ACCEPTING, RETRY_AFTER),
+    jobs.KeyInUse: _answering(409, errors.KEY_IN_USE, RETRY_AFTER),
+    jobs.OutcomeUnknown: _answering(409, errors.OUTCOME_UNKNOWN),
+    jobs.KeyReused: _answering(422, [errors.KEY_REUSED]),
+    images.ImageNotFound: _answering(404, errors.IMAGE_NOT_FOUND),
+    metrics.UnknownContent: _answering(404, errors.CONTENT_NOT_FOUND),
+    metrics.EventIdReused: _answering(422, [errors.EVENT_ID_REUSED]),
+    # The traceback goes to the log, not to the client.
+    Exception: _answering(500, errors.OUR_MISTAKE),
+}
+for kind, answer in ANSWERS.items():
+    app.add_exception_handler(kind, answer)
 
 
 @app.exception_handler(RequestValidationError)
@@ -413,28 +563,12 @@ async def answer_invalid_request(request: Request, error: RequestValidationError
             for part in invalid["loc"]
         ]
         reason = invalid["msg"]
-        if invalid["type"] == "model_attributes_type":
+        if invalid["type"] in ("model_attributes_type", "model_type"):
             reason = "Send a JSON object, with the header Content-Type: application/json"
         elif invalid["type"] == "json_invalid":
             reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {place[-1]})"
         details.append({"loc": place, "msg": reason, "type": invalid["type"]})
     return _answer(422, details)
-
-
-@app.exception_handler(400)
-async def answer_unreadable_body(request: Request, error: HTTPException) -> JSONResponse:
-    """FastAPI's 400 for JSON that Python cannot read: no UTF-8, too deep, too big a number."""
-    return _answer(422, [{"loc": ["body"], "msg": "JSON cannot be read", "type": "json_invalid"}])
-
-
-@app.exception_handler(413)
-async def answer_too_large(request: Request, error: HTTPException) -> JSONResponse:
-    return _answer(413, errors.BODY_TOO_LARGE)
-
-
-@app.exception_handler(OpenAINotConfigured)
-async def answer_not_configured(request: Request, error: OpenAINotConfigured) -> JSONResponse:
-    return _answer(503, errors.OPENAI_NOT_CONFIGURED)
 
 
 @app.exception_handler(jobs.JobFailed)
@@ -443,36 +577,10 @@ async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResp
     return _answer(500, str(error), REPLAYED if error.replayed else None)
 
 
-@app.exception_handler(images.ImageNotFound)
-async def answer_image_not_found(request: Request, error: images.ImageNotFound) -> JSONResponse:
-    return _answer(404, errors.IMAGE_NOT_FOUND)
-
-
 @app.exception_handler(images.StoreUnavailable)
 async def answer_store_lost(request: Request, error: images.StoreUnavailable) -> JSONResponse:
     log.error("Image store: %s", error)
     return _answer(503, errors.STORE_LOST, RETRY_AFTER)
-
-
-@app.exception_handler(jobs.NotAccepting)
-async def answer_not_accepting(request: Request, error: jobs.NotAccepting) -> JSONResponse:
-    return _answer(503, errors.NOT_ACCEPTING.format(error), RETRY_AFTER)
-
-
-@app.exception_handler(jobs.KeyInUse)
-async def answer_key_in_use(request: Request, error: jobs.KeyInUse) -> JSONResponse:
-    return _answer(409, errors.KEY_IN_USE, RETRY_AFTER)
-
-
-@app.exception_handler(jobs.KeyReused)
-async def answer_key_reused(request: Request, error: jobs.KeyReused) -> JSONResponse:
-    place = ["header", "Idempotency-Key"]
-    return _answer(422, [{"loc": place, "msg": errors.KEY_REUSED, "type": "key_reused"}])
-
-
-@app.exception_handler(jobs.OutcomeUnknown)
-async def answer_outcome_unknown(request: Request, error: jobs.OutcomeUnknown) -> JSONResponse:
-    return _answer(409, errors.OUTCOME_UNKNOWN.format(error))
 
 
 @app.exception_handler(exc.DBAPIError)
@@ -485,12 +593,6 @@ async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> 
         raise error
     log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
     return _answer(503, errors.DATABASE_LOST, RETRY_AFTER)
-
-
-@app.exception_handler(Exception)
-async def answer_our_own_mistake(request: Request, error: Exception) -> JSONResponse:
-    """The traceback goes to the log, not to the client."""
-    return _answer(500, errors.OUR_MISTAKE)
 
 
 class AnnouncedBodyLimit:

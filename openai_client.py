@@ -6,8 +6,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -26,7 +26,12 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 CONNECT_TIMEOUT_SECONDS = 5
 IDLE_CONNECTION_SECONDS = 5
 GATEWAY_TIMEOUTS = (408, 504, 524)
+# More than a chat template adds to each message and to the whole: OpenAI's adds 4 and 3 (its
+# cookbook, How to count tokens with tiktoken).
+TEMPLATE_TOKENS = 32
 GPT_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
+# Refusals of what was asked for, whichever way it is asked.
+BLOCKED = ("content_policy_violation", "moderation_blocked", "content_filter")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
 MAX_REASON = 500  # characters
 MAX_TOKENS = 2_147_483_647  # what an INTEGER column holds
@@ -49,8 +54,9 @@ class Usage:
 @dataclass(frozen=True)
 class Generation:
     """What came of one generation: copy, or an image's URL (http(s):, or data: with the image
-    itself). `model` is the one that worked. An unknown cost is None. A stored image has its
-    `image_name`; any other may be gone after `image_expires_at`."""
+    itself). `others` are the variants of the copy beside it, and `warning` says why they are fewer
+    than were asked for. `model` is the one that worked. An unknown cost is None. A stored image
+    has its `image_name`; any other may be gone after `image_expires_at`."""
 
     result: str
     model: str
@@ -61,6 +67,12 @@ class Generation:
     image_expires_at: datetime | None = None
     attempts: int | None = None
     request_id: str | None = None
+    others: tuple[str, ...] = ()
+    warning: str | None = None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        return (self.result, *self.others)
 
 
 class GenerationError(Exception):
@@ -68,8 +80,9 @@ class GenerationError(Exception):
 
     `model` is the one that was asked last. `cost_usd` is what it cost all the same: 0 where nothing
     can have been billed, None where nobody knows. `unanswered`: the request went out and no answer
-    came back. `model_gone`: the server has no such model. `retryable`: nothing was billed, and
-    asking again may help, after `retry_after_seconds` if the server named them.
+    came back. `model_gone`: the server has no such model. `n_refused`: it may take no `n` above 1.
+    `retryable`: nothing was billed, and asking again may help, after `retry_after_seconds` if the
+    server named them.
     """
 
     def __init__(
@@ -81,6 +94,7 @@ class GenerationError(Exception):
         usage: Usage | None = None,
         unanswered: bool = False,
         model_gone: bool = False,
+        n_refused: bool = False,
         retryable: bool = False,
         retry_after_seconds: float | None = None,
         attempts: int | None = None,
@@ -92,6 +106,7 @@ class GenerationError(Exception):
         self.usage = usage
         self.unanswered = unanswered
         self.model_gone = model_gone
+        self.n_refused = n_refused
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
         self.attempts = attempts
@@ -119,6 +134,9 @@ class Endpoint:
     setting: str
 
 
+Call = Callable[[], Awaitable[Answer]]
+
+
 def check_defaults(settings: Settings) -> None:
     """End the process where nobody can know what a default model costs."""
     for name, value, model, known in (
@@ -138,6 +156,7 @@ class OpenAIClient:
         self._image = Endpoint("/images/generations", settings.image_timeout_seconds, "IMAGE_MODEL")
         self._max_attempts = settings.max_attempts
         self._gone: set[str] = set()
+        self._one_only: set[str] = set()
         self._openai = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=settings.openai_base_url or DEFAULT_BASE_URL,
@@ -165,38 +184,85 @@ class OpenAIClient:
         return [name for name in pricing.line(model) if name not in self._gone]
 
     async def generate_text(
-        self, model: str, messages: list[Any], max_tokens: int, user_id: int | None = None
+        self,
+        model: str,
+        messages: list[Any],
+        max_tokens: int,
+        user_id: int | None = None,
+        n: int = 1,
     ) -> Generation:
-        """Copy for these messages. Raises GenerationError, and KeyError for an unpriced model."""
+        """Copy for these messages, in n variants. Raises GenerationError where not one came, and
+        KeyError for an unpriced model."""
 
-        def asked(model: str) -> dict[str, Any]:
-            body = {"model": model, "messages": messages, "max_completion_tokens": max_tokens}
-            known = pricing.text_model(model)
-            if known and known.reasoning_effort:
-                body["reasoning_effort"] = known.reasoning_effort
-            return body
+        ends_at = asyncio.get_running_loop().time() + self._text.timeout_seconds
 
-        answer = await self._ask(self._text, model, asked, user_id)
-        usage = _usage(answer.body)
-        cost_usd = _text_cost_usd(answer.model, usage) if usage else None
-        choice = _dig(answer.body, "choices", 0)
-        text = _text(_dig(choice, "message", "content"))
-        if not text.strip():
+        def asking_for(n: int) -> Call:
+            def asked(model: str) -> dict[str, Any]:
+                body = {"model": model, "messages": messages, "max_completion_tokens": max_tokens}
+                known = pricing.text_model(model)
+                if known and known.reasoning_effort:
+                    body["reasoning_effort"] = known.reasoning_effort
+                return body if n == 1 else {**body, "n": n}
+
+            return lambda: self._ask(self._text, model, asked, user_id, ends_at)
+
+        outcomes: list[Answer | GenerationError] = []
+        came = 0
+        if n == 1 or self.living(model) not in self._one_only:
+            outcomes = await _outcomes([asking_for(n)])
+            came = _understood(outcomes[0], n)
+        # Some models refuse n, some servers ignore it: they are asked for one text at a time.
+        singly = await _outcomes([asking_for(1)] * (n - came))
+        if came <= 1:
+            self._one_only |= {each.model for each in singly if isinstance(each, Answer)}
+        return self._together(outcomes + singly, n)
+
+    def _together(self, outcomes: list["Answer | GenerationError"], n: int) -> Generation:
+        """The texts of all these calls, and what the calls took; why one is missing, if so."""
+        answers = [each for each in outcomes if isinstance(each, Answer)]
+        failures = [each for each in outcomes if isinstance(each, GenerationError)]
+        failures.sort(key=lambda failure: not failure.unanswered)
+        texts, why_not = [], [str(each) for each in failures if not each.n_refused]
+        for answer in answers:
+            choices = _choices(answer.body) or [None]
+            for choice in choices:
+                if (text := _text(_dig(choice, "message", "content"))).strip():
+                    texts.append(text)
+                else:
+                    why_not.append(self._without_key(_why_empty(answer.body, choice)))
+        usages = [_usage(answer.body) for answer in answers]
+        costs = [each.cost_usd for each in failures]
+        for answer, usage in zip(answers, usages, strict=True):
+            costs.append(_text_cost_usd(answer.model, usage) if usage else None)
+        outcomes = [*answers, *failures]
+        model = outcomes[0].model
+        cost_usd = None if None in costs else sum(filter(None, costs), Decimal(0))
+        usage = _sum([usage for usage in usages if usage])
+        attempts = sum(each.attempts or 0 for each in outcomes)
+        request_ids = [each.request_id for each in outcomes if each.request_id]
+        if not texts:
             raise GenerationError(
-                self._without_key(_why_empty(answer.body, choice)),
-                model=answer.model,
+                why_not[0],
+                model=model,
                 cost_usd=cost_usd,
                 usage=usage,
-                attempts=answer.attempts,
-                request_id=answer.request_id,
+                unanswered=any(each.unanswered for each in failures),
+                attempts=attempts,
+                request_id=next(iter(request_ids), None),
             )
+        warning = None
+        if len(texts) < n:
+            missing = n - len(texts)
+            warning = f"{missing} of the {n} variants came to nothing: {why_not[0]}"
         return Generation(
-            text,
-            answer.model,
+            texts[0],
+            str(model),
             cost_usd,
             usage,
-            attempts=answer.attempts,
-            request_id=answer.request_id,
+            attempts=attempts,
+            request_id=next(iter(request_ids), None),
+            others=tuple(texts[1:n]),
+            warning=warning,
         )
 
     async def generate_image(
@@ -250,11 +316,14 @@ class OpenAIClient:
         model: str,
         asked: Callable[[str], dict[str, Any]],
         user_id: int | None,
+        ends_at: float | None = None,
     ) -> Answer:
         """Send what is asked of the model, or of its successor where the server has it no more,
         until an answer comes, so long as nothing can be billed twice and the one deadline of all
-        attempts is not over. Raises GenerationError."""
+        attempts is not over (`ends_at` in the loop's time). Raises GenerationError."""
         attempts = 0
+        seconds = endpoint.timeout_seconds
+        ends_at = ends_at or asyncio.get_running_loop().time() + seconds
 
         async def attempt(model: str) -> Answer:
             nonlocal attempts
@@ -272,7 +341,7 @@ class OpenAIClient:
         names = self._living_line(model)
         name, gone = names[0], list[str]()
         try:
-            async with asyncio.timeout(endpoint.timeout_seconds) as deadline:
+            async with asyncio.timeout_at(ends_at) as deadline:
                 for name in names:
                     try:
                         answer: Answer = await self._retrying(deadline)(attempt, name)
@@ -287,7 +356,6 @@ class OpenAIClient:
                 cost_usd=Decimal(0),
             )
         except TimeoutError as error:
-            seconds = endpoint.timeout_seconds
             raise unanswered(f"OpenAI did not answer within {seconds:g} seconds") from error
         except asyncio.CancelledError as error:
             raise unanswered("the server was stopped before OpenAI answered") from error
@@ -334,7 +402,7 @@ class OpenAIClient:
             request_id = _request_id(response)
             return _json(response.content), request_id
         except openai.APIStatusError as error:
-            raise self._refusal(error) from error
+            raise self._refusal(error, asked) from error
         except openai.APIConnectionError as error:
             if unreached := _unreached(error):
                 why = f"{host} cannot be reached. Check the network and OPENAI_BASE_URL."
@@ -349,17 +417,19 @@ class OpenAIClient:
             why = "OpenAI's answer could not be read; the call may have been billed."
             raise GenerationError(why, unanswered=True, request_id=request_id) from error
 
-    def _refusal(self, error: openai.APIStatusError) -> GenerationError:
+    def _refusal(self, error: openai.APIStatusError, asked: dict[str, Any]) -> GenerationError:
         """An error status for people and for the books."""
         status = error.status_code
         # A gateway that gave up waiting cannot know whether OpenAI went on and billed.
         unanswered = status in GATEWAY_TIMEOUTS
         out_of_money = "insufficient_quota" in (error.code, error.type)
+        several = asked.get("n", 1) > 1 and error.code not in BLOCKED
         return GenerationError(
             self._why_refused(error),
             cost_usd=None if unanswered else Decimal(0),
             unanswered=unanswered,
             model_gone=status in (400, 404) and error.code == "model_not_found",
+            n_refused=several and status in (400, 422),
             retryable=(status in (409, 429) or status >= 500) and not (unanswered or out_of_money),
             retry_after_seconds=_retry_after_seconds(error.response.headers.get("retry-after", "")),
             request_id=_request_id(error.response),
@@ -426,6 +496,45 @@ def text_messages(
         {"role": "system", "content": "\n".join(lines)},
         {"role": "user", "content": prompt},
     ]
+
+
+def prompt_tokens_at_most(messages: list[dict[str, str]]) -> int:
+    """More than any tokenizer makes of these messages: a token is at least one byte."""
+    return TEMPLATE_TOKENS + sum(
+        TEMPLATE_TOKENS + len(message["content"].encode()) for message in messages
+    )
+
+
+async def _outcomes(calls: list[Call]) -> list[Answer | GenerationError]:
+    """What each of the calls comes to when all are made at once. Cancelled, it waits for what they
+    say to that: the answers that are there have been paid for."""
+    outcomes: list[Answer | GenerationError] = []
+
+    async def make(call: Call) -> None:
+        try:
+            outcomes.append(await call())
+        except GenerationError as error:
+            outcomes.append(error)
+
+    if len(calls) == 1:
+        await make(calls[0])
+        return outcomes
+    try:
+        async with asyncio.TaskGroup() as group:
+            for call in calls:
+                group.create_task(make(call))
+    except asyncio.CancelledError:
+        stopped = "the server was stopped before OpenAI was asked."
+        unmade = len(calls) - len(outcomes)
+        outcomes += [GenerationError(stopped, cost_usd=Decimal(0)) for _ in range(unmade)]
+    return outcomes
+
+
+def _understood(outcome: Answer | GenerationError, n: int) -> int:
+    """Of n texts asked for in one call, how many the server took the call for."""
+    if isinstance(outcome, GenerationError):
+        return 0 if outcome.n_refused else n
+    return min(n, len(_choices(outcome.body)) or n)
 
 
 def _text_cost_usd(model: str, usage: Usage) -> Decimal:
@@ -531,6 +640,11 @@ def _text(value: Any) -> str:
     return value.replace("\x00", "").encode(errors="replace").decode()
 
 
+def _choices(answer: Any) -> list[Any]:
+    choices = _dig(answer, "choices")
+    return choices if isinstance(choices, list) else []
+
+
 def _message(answer: Any) -> str:
     """What a server gives as its reason, wherever it puts it."""
     if isinstance(answer, list):
@@ -544,6 +658,17 @@ def _message(answer: Any) -> str:
 def _usage(answer: Any) -> Usage | None:
     """The tokens of a text, where the server counted them plausibly."""
     return _counted(answer, "prompt", "completion")
+
+
+def _sum(usages: list[Usage]) -> Usage | None:
+    """What several calls took together; a detail that none of them told stays unknown."""
+    if not usages:
+        return None
+    together: list[Any] = []
+    for counts in zip(*map(astuple, usages), strict=True):
+        told = [count for count in counts if count is not None]
+        together.append(min(sum(told), MAX_TOKENS) if told else None)
+    return Usage(*together)
 
 
 def _image_usage(answer: Any) -> Usage | None:

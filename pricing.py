@@ -10,7 +10,7 @@ import importlib.metadata
 import re
 from dataclasses import dataclass, replace
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any, Literal, get_args
 
 import genai_prices
@@ -51,6 +51,8 @@ class ImageTokens:
     output: int
     cached_text_input: int = 0
 
+
+SMALLEST_SHARE_USD = Decimal("1e-10")
 
 # US dollars per image, by (quality, size).
 ImagePrice = dict[tuple[str, str], Decimal]
@@ -261,6 +263,26 @@ def text_cost_usd(
         + write_usd * cache_write_tokens
         + price.output_usd * completion_tokens
     ) / 1_000_000
+
+
+def largest_text_cost_usd(model: str, prompt_tokens: int, completion_tokens: int) -> Decimal:
+    """The most that so many tokens can cost, whatever the cache does and whichever model of the
+    line answers. KeyError for a model without a price."""
+    costs = [
+        text_cost_usd(name, prompt_tokens, completion_tokens, cache_write_tokens=written)
+        for name in line(model)
+        for written in (0, prompt_tokens)
+    ]
+    return max(costs)
+
+
+def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:
+    """The cost of one call shared out over what it brought, to a ten-billionth of a dollar. The
+    first takes what is left over: the shares add up exactly."""
+    if cost_usd is None:
+        return [None] * count
+    share = (cost_usd / count).quantize(SMALLEST_SHARE_USD, ROUND_DOWN)
+    return [cost_usd - share * (count - 1), *[share] * (count - 1)]
 
 
 def image_cost_usd(

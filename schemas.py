@@ -1,143 +1,61 @@
 """What the API accepts and returns; the examples are what Swagger UI shows and sends."""
 
+import base64
 import hashlib
 import json
 import math
-import re
-from collections.abc import Callable, Collection
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Annotated, Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Literal, Self
 
-from fastapi import Header
+from fastapi import Body
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic.config import JsonDict
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 import models
 import pricing
+from fields import (
+    MAX_CRITERIA_DEPTH,
+    WHOLE,
+    CampaignId,
+    Count,
+    Criteria,
+    Description,
+    Dollars,
+    End,
+    Id,
+    ImageModel,
+    Keyword,
+    Moment,
+    Name,
+    PastMoment,
+    Prompt,
+    TextModel,
+    Timestamp,
+    Tone,
+    UserId,
+    invalid,
+    storable,
+)
 from settings import settings
 
-MAX_PROMPT = 32_000
-MAX_CRITERIA_DEPTH = 20
-MAX_CRITERIA_LENGTH = 20_000
-
-
-def _storable(text: str) -> str:
-    """Refuse what PostgreSQL cannot store or UTF-8 cannot carry."""
-    if "\x00" in text:
-        raise PydanticCustomError("nul_character", "Text must not contain a NUL character (U+0000)")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise PydanticCustomError(
-            "lone_surrogate", "Text must be valid Unicode, without lone surrogates"
-        ) from None
-    return text
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("blank", "Text must not be blank")
-    return _storable(text)
-
-
-def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is no JSON (NaN, Infinity), cannot be stored, is too deep or too long."""
-    inside: list[tuple[Any, int]] = [(criteria, 1)]
-    while inside:
-        value, depth = inside.pop()
-        if isinstance(value, dict | list) and depth > MAX_CRITERIA_DEPTH:
-            raise PydanticCustomError(
-                "too_deep", f"Criteria must not nest deeper than {MAX_CRITERIA_DEPTH} levels"
-            )
-        if isinstance(value, str):
-            _storable(value)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise PydanticCustomError("not_finite", "Criteria must not contain NaN or Infinity")
-        elif isinstance(value, dict):
-            inside += [(part, depth + 1) for pair in value.items() for part in pair]
-        elif isinstance(value, list):
-            inside += [(part, depth + 1) for part in value]
-    if len(json.dumps(criteria, ensure_ascii=False)) > MAX_CRITERIA_LENGTH:
-        raise PydanticCustomError(
-            "too_long", f"Criteria must not be longer than {MAX_CRITERIA_LENGTH} characters as JSON"
-        )
-    return criteria
-
-
-def _priced(find: Callable[[str], object], names: Collection[str]) -> AfterValidator:
-    """Refuse a model without a price: what it costs could only be guessed."""
-
-    def check(model: str) -> str:
-        if find(model) is None:
-            known = f"{', '.join(names)}; GET /models lists all"
-            raise PydanticCustomError(
-                "no_price", f"No price is known for this model. Known: {known}"
-            )
-        return model
-
-    return AfterValidator(check)
-
-
-def _whole_second(moment: datetime) -> str:
-    return moment.replace(microsecond=0).isoformat()
-
-
-def _whole_number(value: Any) -> Any:
-    """JSON has one kind of number: 100.0 is the integer 100. In an address, only digits count:
-    Python would take 1_0 for 10."""
-    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
-        raise PydanticCustomError("int_parsing", "Should be a whole number")
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _count(value: float) -> int | float:
-    return int(value) if value.is_integer() else value
-
-
-# What readers of /openapi.json are told of these checks. A pattern that refuses blanks too would
-# take tools that generate data from it too long.
-STORABLE: JsonDict = {"pattern": r"^[^\u0000]*$"}
-FILLED: JsonDict = {"minLength": 1, **STORABLE}
-
-WHOLE = BeforeValidator(_whole_number)
-Id = Annotated[int, Field(ge=1, le=2_147_483_647), WHOLE]
-Tone = Annotated[str, Field(max_length=100, json_schema_extra=STORABLE), AfterValidator(_storable)]
-Keyword = Annotated[str, Field(max_length=100, json_schema_extra=FILLED), AfterValidator(_filled)]
-ModelName = Annotated[str, Field(max_length=100, pattern="^[!-~]*$")]
-TextModel = Annotated[ModelName, _priced(pricing.text_model, pricing.TEXT_MODELS)]
-ImageModel = Annotated[ModelName, _priced(pricing.image_model, pricing.IMAGE_MODELS)]
-UserId = Annotated[
-    Id | None,
-    Field(description="Who it is for: the cost is booked on this user, whom OpenAI sees hashed."),
-]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=255,
-        pattern="^[!-~]+$",
-        description="Any text of your own, such as a UUID: however often the same request is sent "
-        "with it, one generation is made and paid for, and each gets its answer.",
-    ),
-]
-Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
-Timestamp = Annotated[
-    datetime, PlainSerializer(_whole_second), Field(examples=["2026-11-23T15:30:00"])
-]
-Count = Annotated[float, PlainSerializer(_count)]
-Dollars = Annotated[Decimal, PlainSerializer(float)]
+MAX_VARIANTS = 10
+MAX_METRICS = 1_000
+# Beyond it, a database's sums would no longer be exact to the unit.
+MAX_METRIC_VALUE = 1e12
+COUNTED = ("impressions", "clicks", "conversions")
 
 
 class Request(BaseModel):
@@ -147,9 +65,7 @@ class Request(BaseModel):
 
 
 class TextRequest(Request):
-    prompt: Annotated[
-        str, Field(max_length=MAX_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
-    ]
+    prompt: Prompt
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
     tone: Tone | None = Field(None, description="전문적, 친근한, 유머러스, …")
     keywords: Annotated[
@@ -162,19 +78,34 @@ class TextRequest(Request):
         None, description=f"One of GET /models of the kind text; {settings.text_model} by default."
     )
     user_id: UserId = None
+    n: Annotated[
+        int, Field(ge=1, le=MAX_VARIANTS, description="How many variants to write."), WHOLE
+    ] = 1
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
                     "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
+                    "segment_id": 1,
                     "tone": "친근한",
                     "keywords": ["커피", "아침", "신선함"],
                     "max_tokens": 100,
+                    "n": 5,
                 }
             ]
         }
     )
+
+    def details(self) -> dict[str, Any]:
+        """What a job keeps of it, beside the prompt, the model and the user."""
+        return {
+            "n": self.n,
+            "max_tokens": self.max_tokens,
+            "segment_id": self.segment_id,
+            "tone": self.tone or None,
+            "keywords": self.keywords or None,
+        }
 
 
 def fingerprint(asked: Request) -> str:
@@ -182,6 +113,14 @@ def fingerprint(asked: Request) -> str:
     are left out of it, so that fields to come change nothing."""
     said = f"{type(asked).__name__} {asked.model_dump_json(exclude_defaults=True)}"
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+class InvalidField(BaseModel):
+    """Where the request is wrong, and why."""
+
+    loc: list[str | int] = Field(examples=[["body", "prompt"]])
+    msg: str = Field(examples=["Text must not be blank"])
+    type: str = Field(examples=["blank"])
 
 
 class Usage(BaseModel):
@@ -194,18 +133,29 @@ class Usage(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class Variant(BaseModel):
+    """One of the texts of a generation, and its share of the cost in US dollars."""
+
+    id: int | None
+    text: str
+    cost: Dollars | None
+
+
 class TextAnswer(BaseModel):
-    """`id` is that of /content/history, `job_id` that of /costs/history. `usage` and `cost` (US
-    dollars) are null where OpenAI did not report the tokens; `id` is null where the database went
-    away meanwhile and only the server's log has the text."""
+    """`variants` are all texts, the first of them is also `text`; `warning` says why they are fewer
+    than `n`. `id` is that of /content/history, `job_id` that of /costs/history. `usage` and `cost`
+    (US dollars, of all variants together) are null where OpenAI did not report the tokens; `id` is
+    null where the database went away meanwhile and only the server's log has the text."""
 
     success: bool = True
     id: int | None
     job_id: int
     text: str
+    variants: list[Variant]
     usage: Usage | None
     cost: Dollars | None
     model: str
+    warning: str | None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -215,19 +165,39 @@ class TextAnswer(BaseModel):
                     "id": 15,
                     "job_id": 342,
                     "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
+                    "variants": [
+                        {
+                            "id": 15,
+                            "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
+                            "cost": 0.0000705,
+                        }
+                    ],
                     "usage": {"prompt_tokens": 45, "completion_tokens": 32, "total_tokens": 77},
                     "cost": 0.0000705,
                     "model": "gpt-3.5-turbo",
+                    "warning": None,
                 }
             ]
         }
     )
 
 
+class TextPreview(BaseModel):
+    """What this request would send to OpenAI, and the most it can cost in US dollars: every
+    tokenizer makes fewer tokens of the messages than `max_prompt_tokens`, and `n` texts are at most
+    `max_completion_tokens` long. A model that refuses `n` reads the messages `n` times."""
+
+    messages: list[dict[str, str]] = Field(
+        examples=[[{"role": "user", "content": "커피숍을 위한 마케팅 슬로건을 작성해주세요"}]]
+    )
+    model: str = Field(examples=["gpt-3.5-turbo"])
+    max_prompt_tokens: int = Field(examples=[1500])
+    max_completion_tokens: int = Field(examples=[500])
+    max_cost: Dollars = Field(examples=[0.0015])
+
+
 class ImageRequest(Request):
-    prompt: Annotated[
-        str, Field(max_length=MAX_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
-    ]
+    prompt: Prompt
     size: Annotated[
         str,
         Field(
@@ -264,19 +234,12 @@ class ImageRequest(Request):
             takes["quality"] = ", ".join(model.qualities)
         if takes:
             more = f". For more, name a model such as {model.successor}" if model.successor else ""
-            raise ValidationError.from_exception_data(
-                "ImageRequest",
-                [
-                    InitErrorDetails(
-                        type=PydanticCustomError(
-                            "not_taken",
-                            f"{name} does not take this {field}. It takes: {values}{more}",
-                        ),
-                        loc=(field,),
-                        input=None,
-                    )
+            raise invalid(
+                self,
+                {
+                    field: f"{name} does not take this {field}. It takes: {values}{more}"
                     for field, values in takes.items()
-                ],
+                },
             )
         return self
 
@@ -330,14 +293,20 @@ class ImageAnswer(BaseModel):
     )
 
 
-class SegmentRequest(Request):
-    name: Annotated[str, Field(max_length=255, json_schema_extra=FILLED), AfterValidator(_filled)]
-    description: (
-        Annotated[
-            str, Field(max_length=10_000, json_schema_extra=STORABLE), AfterValidator(_storable)
-        ]
-        | None
-    ) = None
+class SegmentColumns(Request):
+    """What of a segment can be sent."""
+
+    def columns(self) -> dict[str, Any]:
+        """What was sent, as it is stored: criteria as text."""
+        sent = self.model_dump(exclude_unset=True)
+        if sent.get("criteria") is not None:
+            sent["criteria"] = json.dumps(sent["criteria"], ensure_ascii=False)
+        return sent
+
+
+class SegmentRequest(SegmentColumns):
+    name: Name
+    description: Description | None = None
     criteria: Annotated[
         Criteria | None,
         Field(description=f"Any JSON object, at most {MAX_CRITERIA_DEPTH} levels deep."),
@@ -353,6 +322,18 @@ class SegmentRequest(Request):
                 }
             ]
         }
+    )
+
+
+class SegmentChange(SegmentColumns):
+    """Only what is sent changes; null empties a description or criteria."""
+
+    name: Name = Field(default_factory=str)
+    description: Description | None = None
+    criteria: Criteria | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"description": "주말에 카페를 찾는 30대 부모"}]}
     )
 
 
@@ -391,9 +372,154 @@ class Message(BaseModel):
     message: str = Field(examples=["Segment deleted successfully"])
 
 
+def _plural(name: str) -> str:
+    """The singular of what is counted means the same."""
+    return f"{name}s" if f"{name}s" in COUNTED else name
+
+
+ONE_METRIC: JsonDict = {
+    "metric_name": "clicks",
+    "metric_value": 1,
+    "project_id": 1,
+    "campaign_id": 7,
+    "content_id": 1,
+    "event_id": "click 4711",
+}
+
+
+class Metric(Request):
+    """A reported figure. A campaign is a pair of `project_id` and `campaign_id`, numbers of your
+    own. With an `event_id` it can be sent again safely: it counts once in its project."""
+
+    metric_name: Annotated[
+        Name,
+        AfterValidator(_plural),
+        Field(description="impressions, clicks, conversions, or another name of your own."),
+    ]
+    metric_value: Annotated[
+        float,
+        Field(
+            ge=-MAX_METRIC_VALUE,
+            le=MAX_METRIC_VALUE,
+            allow_inf_nan=False,
+            description="Negative only to correct what was reported before.",
+        ),
+    ]
+    project_id: Id | None = None
+    campaign_id: CampaignId | None = None
+    content_id: Annotated[Id | None, Field(description="The text or image it was seen on.")] = None
+    timestamp: Annotated[
+        PastMoment | None,
+        Field(description="ISO 8601 with any offset; now, if left out."),
+    ] = None
+    event_id: Annotated[Name | None, Field(description="Your own id of what happened.")] = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ONE_METRIC]})
+
+
+METRICS = TypeAdapter(list[Metric])
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The metrics of one request by their place in it, and what is wrong with the others. `alone`:
+    it is one metric, and not a list."""
+
+    metrics: dict[int, Metric]
+    errors: dict[int, list[Any]]
+    alone: bool = False
+
+
+def _reported(body: Any) -> Reported:
+    """One metric must be right; of a list, each by itself."""
+    if not isinstance(body, list):
+        return Reported({0: Metric.model_validate(body)}, {}, alone=True)
+    if len(body) > MAX_METRICS:
+        raise PydanticCustomError("too_long", f"List should have at most {MAX_METRICS} metrics")
+    errors: dict[int, list[Any]] = {}
+    try:
+        return Reported(dict(enumerate(METRICS.validate_python(body))), errors)
+    except ValidationError as error:
+        for wrong in error.errors(include_url=False, include_input=False):
+            place, *loc = wrong["loc"]
+            reason = wrong["msg"] if loc else "Should be an object"
+            detail = {"loc": loc, "msg": reason, "type": wrong["type"]}
+            errors.setdefault(int(place), []).append(detail)
+    good = {place: each for place, each in enumerate(body) if place not in errors}
+    return Reported({place: Metric.model_validate(each) for place, each in good.items()}, errors)
+
+
+# The variants that the example of /generate/text makes on an empty database, in one campaign.
+FIVE_VARIANTS = [
+    {
+        "metric_name": name,
+        "metric_value": value,
+        "project_id": 1,
+        "campaign_id": 7,
+        "content_id": content_id,
+        "event_id": f"2026-11-24 {name} {content_id}",
+    }
+    for content_id, counts in enumerate(
+        ((9800, 294, 24), (10100, 313, 25), (9900, 455, 41), (10200, 285, 19), (10000, 301, 22)), 1
+    )
+    for name, value in zip(COUNTED, counts, strict=True)
+]
+Metrics = Annotated[
+    Reported,
+    PlainValidator(
+        _reported,
+        json_schema_input_type=Metric | Annotated[list[Metric], Field(max_length=MAX_METRICS)],
+    ),
+    Body(
+        openapi_examples={
+            "five variants": {"value": FIVE_VARIANTS},
+            "one metric": {"value": ONE_METRIC},
+        }
+    ),
+]
+
+
+class MetricError(BaseModel):
+    """What is wrong with the metric at this place of the list, as of a request by itself."""
+
+    index: int = Field(examples=[3])
+    detail: list[InvalidField]
+
+
+class MetricsAdded(BaseModel):
+    """Of the metrics sent, so many are new, and so many had been sent before with the same values;
+    all others are among the errors."""
+
+    accepted: int = Field(examples=[999])
+    duplicates: int = Field(examples=[0])
+    errors: list[MetricError] = Field(examples=[[]])
+
+
+class MetricFilter(BaseModel):
+    """Which metrics count. `start` is included, `end` is not, unless it is a date alone."""
+
+    project_id: Id | None = None
+    campaign_id: CampaignId | None = None
+    start: Annotated[
+        Moment | None, Field(description="From then on: ISO 8601, in UTC unless it has an offset.")
+    ] = None
+    end: Annotated[
+        End | None, Field(description="Until before then; a date alone is included.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_a_period(self) -> Self:
+        if self.start and self.end and self.start >= self.end:
+            raise invalid(self, {"end": "Should be later than start"})
+        return self
+
+
 class Overview(BaseModel):
-    """Sums of the metrics; `avg_ctr` (clicks / impressions) and `avg_conversion_rate`
-    (conversions / clicks) are in percent, 0.0 where the divisor is 0."""
+    """Sums of the metrics; `avg_ctr` (clicks / impressions), `avg_conversion_rate` (conversions /
+    clicks) and `conversion_rate_per_impression` are in percent, 0.0 where the divisor is 0. Of the
+    content that was measured, `generation_cost` is what it cost to generate in US dollars, and
+    the costs per click and conversion are of its own clicks and conversions; null where there are
+    none. `unknown_costs` counts the content whose cost is not known: it adds nothing."""
 
     total_campaigns: int = Field(examples=[25])
     total_impressions: Count = Field(examples=[150000])
@@ -401,6 +527,166 @@ class Overview(BaseModel):
     total_conversions: Count = Field(examples=[450])
     avg_ctr: float = Field(examples=[5.0])
     avg_conversion_rate: float = Field(examples=[6.0])
+    conversion_rate_per_impression: float = Field(examples=[0.3])
+    generation_cost: Dollars | None = Field(examples=[0.0045])
+    cost_per_click: Dollars | None = Field(examples=[0.0000006])
+    cost_per_conversion: Dollars | None = Field(examples=[0.00001])
+    content_count: int = Field(examples=[64])
+    unknown_costs: int = Field(examples=[0])
+
+
+Interval = Annotated[
+    tuple[float, float] | None,
+    Field(description="From, to: the 95 % Wilson interval, in percent. Null where it has none."),
+]
+
+
+class Figures(BaseModel):
+    """What was reported of some content, its rates in percent (0.0 where the divisor is 0) with
+    their 95 % Wilson intervals, and what it cost in US dollars (null where nobody knows, or there
+    is nothing to divide it by)."""
+
+    impressions: Count = Field(examples=[10000])
+    clicks: Count = Field(examples=[450])
+    conversions: Count = Field(examples=[36])
+    ctr: float = Field(examples=[4.5])
+    ctr_interval: Interval = Field(examples=[[4.11, 4.92]])
+    conversion_rate: float = Field(examples=[8.0])
+    conversion_rate_interval: Interval = Field(examples=[[5.83, 10.88]])
+    conversion_rate_per_impression: float = Field(examples=[0.36])
+    conversion_rate_per_impression_interval: Interval = Field(examples=[[0.26, 0.5]])
+    generation_cost: Dollars | None = Field(examples=[0.0000141])
+    cost_per_click: Dollars | None = Field(examples=[0.0000000313])
+    cost_per_conversion: Dollars | None = Field(examples=[0.000000392])
+
+
+class MeasuredContent(BaseModel):
+    content_id: int = Field(examples=[15])
+    job_id: int | None = Field(examples=[342])
+    content_type: str = Field(examples=["text"])
+    result: str = Field(examples=["아침을 깨우는 신선한 한 잔, 당신 곁의 커피"])
+    model: str | None = Field(examples=["gpt-3.5-turbo"])
+    segment_id: int | None = Field(examples=[1])
+    tone: str | None = Field(examples=["친근한"])
+
+
+class ContentFigures(Figures, MeasuredContent):
+    """One text or image; for an image, `result` is its URL."""
+
+
+class Group(BaseModel):
+    segment_id: int | None = None
+    segment_name: str | None = None
+    tone: str | None = None
+    model: str | None = None
+    project_id: int | None = None
+    campaign_id: int | None = None
+
+
+class GroupFigures(Figures, Group):
+    """The content of one segment, tone, model or campaign that was measured, added up. A segment
+    has no name any more once it is deleted. `unknown_costs` counts the content whose cost is not
+    known: it adds nothing."""
+
+    content_count: int = Field(examples=[5])
+    unknown_costs: int = Field(examples=[0])
+
+
+GroupBy = Literal["segment", "tone", "model", "campaign"]
+Rate = Literal["ctr", "conversion_rate", "conversion_rate_per_impression"]
+Sort = Literal[
+    "impressions",
+    "clicks",
+    "conversions",
+    "ctr",
+    "conversion_rate",
+    "conversion_rate_per_impression",
+    "generation_cost",
+    "cost_per_click",
+    "cost_per_conversion",
+]
+
+
+class ContentQuery(MetricFilter):
+    """Which content is listed, in which order, and from where."""
+
+    segment_id: Id | None = None
+    group_by: Annotated[
+        GroupBy | None, Field(description="Add up the content of each of these.")
+    ] = None
+    sort: Sort = "impressions"
+    order: Literal["desc", "asc"] = "desc"
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 50
+    cursor: Annotated[
+        str | None,
+        Field(max_length=2000, description="`next_cursor` of the page before, all else unchanged."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.cursor is not None and self.after is None:
+            raise invalid(self, {"cursor": "Should be the next_cursor of the same query"})
+        return self
+
+    @property
+    def after(self) -> tuple[float | None, list[Any]] | None:
+        """Where the page before ended: the value it was sorted by, and the keys of its last row."""
+        try:
+            told = json.loads(base64.b64decode(self.cursor or "", b"-_", validate=True))
+            query, value, keys = told
+            storable("".join(key for key in keys if isinstance(key, str)))
+            finite = value is None or (type(value) is float and math.isfinite(value))
+            known = query == self._identity() and [type(key) for key in keys] == self._keys()
+        except (ValueError, TypeError):
+            return None
+        return (value, keys) if finite and known else None
+
+    def cursor_after(self, value: float | None, keys: list[Any]) -> str:
+        """The cursor of the page that follows the row with this value and these keys."""
+        told = json.dumps([self._identity(), value, keys], ensure_ascii=False)
+        return base64.urlsafe_b64encode(told.encode()).decode()
+
+    def _identity(self) -> list[str | None]:
+        return [self.group_by, self.sort, self.order]
+
+    def _keys(self) -> list[type]:
+        if self.group_by == "campaign":
+            return [int, int]
+        return [str] if self.group_by in ("tone", "model") else [int]
+
+
+class ContentPage(BaseModel):
+    """`next_cursor` is null on the last page."""
+
+    content: list[ContentFigures]
+    next_cursor: str | None = Field(examples=[None])
+
+
+class GroupPage(BaseModel):
+    """The same by group."""
+
+    groups: list[GroupFigures]
+    next_cursor: str | None = Field(examples=[None])
+
+
+class VariantFigures(ContentFigures):
+    """The p-values say how likely chance alone makes a difference as large as that to the variant
+    in front: by a two-proportion z-test, and adjusted for the number of variants by Holm's method.
+    Null for the variant in front, and where there is nothing to compare."""
+
+    p_value: float | None = Field(examples=[0.0021])
+    p_value_holm: float | None = Field(examples=[0.0084])
+
+
+class VariantComparison(BaseModel):
+    """The variants of one generation. `leader` is the id of the one whose rate is above that of
+    each other one beyond chance (all `p_value_holm` below 0.05), null while there is none. While
+    `enough_data` is false, the numbers are too small for the test to be trusted."""
+
+    by: Rate
+    leader: int | None = Field(examples=[15])
+    enough_data: bool
+    variants: list[VariantFigures]
 
 
 class Content(BaseModel):
@@ -505,9 +791,32 @@ class Job(BaseModel):
     )
 
 
+class Asked(BaseModel):
+    """What was asked for; `size` and `quality` are an image's, the rest is a text's."""
+
+    prompt: str
+    segment_id: int | None
+    tone: str | None
+    keywords: list[str] | None
+    max_tokens: int | None = None
+    n: int | None = None
+    size: str | None = None
+    quality: str | None = None
+    user_id: int | None = None
+
+    model_config = ConfigDict(from_attributes=True)
+
+    @field_validator("keywords", mode="before")
+    @classmethod
+    def _listed(cls, keywords: str | None) -> Any:
+        return keywords and json.loads(keywords)
+
+
 class ContentItem(Content):
-    """Everything known of one thing generated; what is not known is null. `size` and `quality` are
-    an image's, as they were asked for; `cost` is in US dollars."""
+    """Everything known of one thing generated; what is not known is null. `request` is what was
+    asked for, `job` the call that made it, `cost` its share of the job's in US dollars, `usage` the
+    whole job's. `siblings` are the other variants of the same job; `performance` is what was
+    reported of it, null while nothing was."""
 
     job_id: int | None
     revised_prompt: str | None
@@ -516,7 +825,33 @@ class ContentItem(Content):
     quality: str | None = None
     usage: Usage | None = None
     cost: Dollars | None = None
+    request: Asked | None = None
     job: Job | None = None
+    siblings: list[Variant] = []
+    performance: Figures | None = None
+
+    @classmethod
+    def of(
+        cls,
+        content: models.GeneratedContent,
+        job: models.GenJob | None,
+        variants: Sequence[models.GeneratedContent],
+        figures: dict[str, Any],
+    ) -> Self:
+        item = cls.model_validate(content)
+        item.request = Asked.model_validate(content)
+        item.performance = Figures.model_validate(figures)
+        item.siblings = [
+            Variant.model_validate({"id": each.id, "text": each.result, "cost": each.cost})
+            for each in variants
+            if each.id != content.id
+        ]
+        if job:
+            item.job = Job.model_validate(job)
+            item.size, item.quality = job.size, job.quality
+            asked = {name: getattr(job, name) for name in ("max_tokens", "n", "size", "quality")}
+            item.request = item.request.model_copy(update={**asked, "user_id": job.user_id})
+        return item
 
 
 class TextPrice(BaseModel):

@@ -21,6 +21,12 @@ SEGMENT = {
     "criteria": {"age_range": "20-40", "time": "07:00-09:00"},
 }
 
+# Impressions, clicks and conversions of each variant.
+CAMPAIGN = (
+    *((9800, 294, 24), (10100, 313, 25), (9900, 455, 41)),
+    *((10200, 285, 19), (10000, 301, 22)),
+)
+
 
 def show(client: httpx2.Client, title: str, method: str, path: str, body: Any = None) -> Any:
     """Send one request; print it and its answer. Returns the answer."""
@@ -36,7 +42,7 @@ def show(client: httpx2.Client, title: str, method: str, path: str, body: Any = 
 
 
 def walk(url: str) -> None:
-    """Wait for the service, then create a segment, a text and an image, and show the cost."""
+    """Wait for the service, then go from a segment to what a conversion of its copy cost."""
     with httpx2.Client(base_url=url, timeout=60) as client:
         while not answers(client):
             time.sleep(0.05)
@@ -47,14 +53,35 @@ def walk(url: str) -> None:
             "tone": "친근한",
             "keywords": ["커피", "아침", "신선함"],
             "max_tokens": 100,
+            "n": 5,
         }
-        text = show(client, "2. A text for this segment", "POST", "/generate/text", copy)
+        text = show(client, "2. Five variants for it", "POST", "/generate/text", copy)
         picture = {"prompt": "따뜻한 아침 햇살이 드는 아늑한 커피숍, 수채화"}
         image = show(client, "3. An image", "POST", "/generate/image", picture)
-        costs = show(client, "4. What all of it cost", "GET", "/costs/summary")
+        ids = [variant["id"] for variant in text["variants"]]
+        reported = [
+            {
+                "metric_name": name,
+                "metric_value": value,
+                "project_id": 1,
+                "campaign_id": text["job_id"],
+                "content_id": content_id,
+                "event_id": f"demo {name} {content_id}",
+            }
+            for content_id, counts in zip(ids, CAMPAIGN, strict=True)
+            for name, value in zip(("impressions", "clicks", "conversions"), counts, strict=True)
+        ]
+        show(client, "4. What a campaign did with them", "POST", "/analytics/metrics", reported)
+        variants = f"/analytics/content/{ids[0]}/variants"
+        leader = show(client, "5. Which of them leads", "GET", variants)["leader"]
+        overview = f"/analytics/overview?campaign_id={text['job_id']}"
+        did = show(client, "6. What the campaign did and cost", "GET", overview)
+        costs = show(client, "7. What all of it cost", "GET", "/costs/summary")
     print(
-        f"\nThis text cost ${text['cost']:.7f}, this image ${image['cost']:.7f}; "
+        f"\nThe variants cost ${text['cost']:.7f}, this image ${image['cost']:.7f}; "
         f"all jobs of this demo so far ${costs['total_cost']:.7f}."
+        f"\nVariant {leader} leads beyond chance. Each conversion cost "
+        f"${did['cost_per_conversion']:.9f} of copy."
         "\n(Priced as if OpenAI had answered. The stand-in did: nothing is billed.)"
         f"\n\nServing on until Ctrl-C. Try everything yourself: {url}/docs"
         f"\n(To forget this demo: rm -r artify-demo*)"

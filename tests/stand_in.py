@@ -9,7 +9,8 @@ Its next answers are told over HTTP, one behaviour for each, in order:
 
 and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
 wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; "ok" takes
-a `usage`, a `text` or the `url` of an image to answer with, and "verbatim" a `status` and a `body`.
+a `usage`, a `text`, a list of `texts` or the `url` of an image to answer with, and "verbatim" a
+`status` and a `body`. Models of ONE_ONLY refuse n > 1, as OpenAI's thinking ones do.
 With --today it refuses the models that OpenAI has shut down, otherwise it serves them. What else it
 can do: python -m tests.stand_in --help
 """
@@ -52,6 +53,7 @@ MODELS_THAT_REASON = {  # and the least effort each takes
     "gpt-6.1-sol": "low",
     "gpt-6.2-sol": "low",
 }
+ONE_ONLY = ("gpt-6.1-sol", "gpt-6.2-sol", "o3")
 IMAGE_MODELS = ("dall-e-3",)
 TOKEN_IMAGE_MODELS = (
     *("gpt-image-1.5", "gpt-image-2", "gpt-image-2.5-flare", "gpt-image-2.5-sunburst"),
@@ -149,10 +151,11 @@ FAULTS: dict[str, Callable[[Request, dict[str, Any]], Response]] = {
     "dropped": _dropped,
     "verbatim": _verbatim,
 }
-# Behaviours that change the answer: "slow" waits `seconds`; "refused" and "empty" carry no text,
-# "cut" none for want of max_tokens; "no_usage" counts nothing; "b64_json" sends the image itself.
+# Behaviours that change the answer: "slow" waits `seconds`; of "refused" and "empty" the first text
+# is none, of "cut" for want of max_tokens; "n_ignored" sends one text, whatever n is; "no_usage"
+# counts nothing; "b64_json" sends the image itself.
 CHANGES = (
-    *("ok", "slow", "refused", "empty", "cut", "no_choices", "no_usage"),
+    *("ok", "slow", "refused", "empty", "cut", "n_ignored", "no_choices", "no_usage"),
     *("no_data", "b64_json"),
 )
 
@@ -175,9 +178,12 @@ def _wrong_parameter(body: dict[str, Any]) -> Response | None:
             wrong.append("max_tokens")
     elif "reasoning_effort" in body:
         wrong.append("reasoning_effort")
+    if model in ONE_ONLY and body.get("n", 1) > 1:
+        wrong.append("n")
     if not wrong:
         return None
-    return _error(400, "unsupported_parameter", f"Unsupported parameter: {wrong[0]} with {model}")
+    said = f"Unsupported parameter: '{wrong[0]}' with {model}"
+    return _error(400, "unsupported_parameter", said)
 
 
 class StandIn:
@@ -217,15 +223,18 @@ class StandIn:
             return replaced
         behavior = told["behavior"]
         prompt = body["messages"][-1]["content"]
-        message: dict[str, Any] = {"role": "assistant", "refusal": None}
-        message["content"] = told.get("text", f"[stand-in, not OpenAI] {prompt}")
+        n = 1 if behavior == "n_ignored" else body.get("n", 1)
+        texts = [f"[stand-in, not OpenAI] {prompt}"]
+        texts += [f"{texts[0]} ({number})" for number in range(2, n + 1)]
+        texts = told.get("texts", [told["text"]] if "text" in told else texts)
+        messages = [{"role": "assistant", "refusal": None, "content": each} for each in texts]
         if behavior == "refused":
-            message |= {"content": None, "refusal": "I can't help with that."}
+            messages[0] |= {"content": None, "refusal": "I can't help with that."}
         elif behavior in ("empty", "cut"):
-            message["content"] = ""
+            messages[0]["content"] = ""
         finish_reason = "length" if behavior == "cut" else "stop"
         prompt_tokens = sum(len(each["content"]) for each in body["messages"]) // 3 + 4
-        completion_tokens = len(message["content"] or "") + 1
+        completion_tokens = sum(len(each["content"] or "") + 1 for each in messages)
         counted = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
@@ -237,7 +246,10 @@ class StandIn:
             "object": "chat.completion",
             "created": 1_790_000_000,
             "model": f"{body['model']}-0125",
-            "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+            "choices": [
+                {"index": index, "message": message, "finish_reason": finish_reason}
+                for index, message in enumerate(messages)
+            ],
             "usage": told.get("usage", counted),
         }
         if behavior == "no_choices":

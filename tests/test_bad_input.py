@@ -12,6 +12,8 @@ import models
 from tests.conftest import Service, StandIn
 
 TEXT, IMAGE, SEGMENTS = "/generate/text", "/generate/image", "/segments"
+PREVIEW, METRICS = "/generate/text/preview", "/analytics/metrics"
+CLICK = {"metric_name": "clicks", "metric_value": 1}
 HUGE = "9" * 5_000
 
 
@@ -59,6 +61,40 @@ BODIES: list[tuple[str, Any, str]] = [
     (IMAGE, {"prompt": "p", "model": "dall-e-3\x00"}, "String should match pattern"),
     (TEXT, {"prompt": "p", "model": "ft:gpt-3.5-turbo-\x00"}, "String should match pattern"),
     (TEXT, {"prompt": "p", "model": "ft:gpt-3.5-turbo-" + "a" * 84}, "at most 100 characters"),
+    (TEXT, {"prompt": "p", "n": 0}, "greater than or equal to 1"),
+    (TEXT, {"prompt": "p", "n": 11}, "less than or equal to 10"),
+    (TEXT, {"prompt": "p", "n": "5"}, "valid integer"),
+    (PREVIEW, {"prompt": " "}, "must not be blank"),
+    (PREVIEW, {"prompt": "p", "model": "gpt-unheard-of"}, "No price is known"),
+    (METRICS, {}, "Field required"),
+    (METRICS, 5, "Send a JSON object"),
+    (METRICS, {"metric_name": "clicks"}, "Field required"),
+    (METRICS, {**CLICK, "metric_name": " "}, "must not be blank"),
+    (METRICS, {**CLICK, "metric_name": "가" * 256}, "at most 255 characters"),
+    (METRICS, {**CLICK, "metric_name": "a\x00b"}, "NUL character"),
+    (METRICS, {**CLICK, "metric_value": "1"}, "valid number"),
+    (METRICS, {**CLICK, "metric_value": None}, "valid number"),
+    (METRICS, {**CLICK, "metric_value": True}, "valid number"),
+    (METRICS, {**CLICK, "metric_value": 1.1e12}, "less than or equal to 1000000000000"),
+    (METRICS, {**CLICK, "metric_value": -1.1e12}, "greater than or equal to -1000000000000"),
+    (METRICS, {**CLICK, "project_id": 0}, "greater than or equal to 1"),
+    (METRICS, {**CLICK, "project_id": 2_147_483_648}, "less than or equal to 2147483647"),
+    (METRICS, {**CLICK, "project_id": "1"}, "valid integer"),
+    (METRICS, {**CLICK, "campaign_id": 2**63}, "less than or equal to"),
+    (METRICS, {**CLICK, "campaign_id": 10**30}, "less than or equal to"),
+    (METRICS, {**CLICK, "content_id": 1.5}, "valid integer"),
+    (METRICS, {**CLICK, "content_id": -1}, "greater than or equal to 1"),
+    (METRICS, {**CLICK, "event_id": ""}, "must not be blank"),
+    (METRICS, {**CLICK, "event_id": 7}, "valid string"),
+    (METRICS, {**CLICK, "event_id": "a" * 256}, "at most 255 characters"),
+    (METRICS, {**CLICK, "event_id": "a\x00"}, "NUL character"),
+    (METRICS, {**CLICK, "timestamp": 1_700_000_000}, "ISO 8601"),
+    (METRICS, {**CLICK, "timestamp": "1700000000"}, "ISO 8601"),
+    (METRICS, {**CLICK, "timestamp": "yesterday"}, "ISO 8601"),
+    (METRICS, {**CLICK, "timestamp": "2026-02-30T00:00:00Z"}, "ISO 8601"),
+    (METRICS, {**CLICK, "timestamp": "0001-01-01T00:00:00+09:00"}, "ISO 8601"),
+    (METRICS, {**CLICK, "timestamp": "9999-12-31T00:00:00Z"}, "more than a day in the future"),
+    (METRICS, [CLICK] * 1_001, "at most 1000 metrics"),
     (SEGMENTS, {"name": " "}, "must not be blank"),
     (SEGMENTS, {"name": "가" * 256}, "at most 255 characters"),
     (SEGMENTS, {"name": "a\x00"}, "NUL character"),
@@ -83,6 +119,11 @@ RAW: list[tuple[str, bytes, str]] = [
     (TEXT, b'{"prompt": "p", "max_tokens": Infinity}', "valid integer"),
     (TEXT, b'{"prompt": "p", "max_tokens": 1e999}', "valid integer"),
     (TEXT, f'{{"prompt": "p", "max_tokens": {HUGE}}}'.encode(), "JSON cannot be read"),
+    (METRICS, b'{"metric_name": "clicks", "metric_value": NaN}', "finite number"),
+    (METRICS, b'{"metric_name": "clicks", "metric_value": Infinity}', "finite number"),
+    (METRICS, b'{"metric_name": "clicks", "metric_value": -1e999}', "finite number"),
+    (METRICS, b'{"metric_name": "\\ud800", "metric_value": 1}', "unicode string"),
+    (METRICS, f'{{"metric_name": "a", "metric_value": 1{"0" * 400}}}'.encode(), ""),
     (SEGMENTS, b'{"name": "\\udc00"}', "unicode string"),
     (SEGMENTS, b'{"name": "a", "criteria": {"x": NaN}}', "NaN or Infinity"),
     (SEGMENTS, b'{"name": "a", "criteria": {"x": [-Infinity]}}', "NaN or Infinity"),
@@ -107,6 +148,24 @@ QUERIES = [
     "/analytics/overview?project_id=0",
     "/analytics/overview?project_id=2147483648",
     "/analytics/overview?project_id=%ED%A0%80",
+    "/analytics/overview?campaign_id=0",
+    "/analytics/overview?start=yesterday",
+    "/analytics/overview?start=1700000000",
+    "/analytics/overview?start=2026-11-02&end=2026-11-01",
+    "/analytics/overview?start=2026-11-02T00:00:00&end=2026-11-02T00:00:00",
+    "/analytics/content?sort=name",
+    "/analytics/content?order=up",
+    "/analytics/content?group_by=prompt",
+    "/analytics/content?limit=0",
+    "/analytics/content?limit=1001",
+    "/analytics/content?segment_id=one",
+    "/analytics/content?cursor=",
+    "/analytics/content?cursor=%00",
+    "/analytics/content?cursor=W10=",
+    "/analytics/content/0/variants",
+    "/analytics/content/1/variants?by=clicks",
+    "/segments/0",
+    "/segments/one",
     "/content/0",
     "/content/2147483648",
     "/content/one",
@@ -120,7 +179,7 @@ def refused(service: Service, stand_in: StandIn, response: Any, reason: str = ""
     assert all(set(each) == {"loc", "msg", "type"} and each["msg"] for each in details)
     assert reason in details[0]["msg"]
     assert stand_in.asked == []
-    for table in (models.Segment, models.GenJob, models.GeneratedContent):
+    for table in (models.Segment, models.GenJob, models.GeneratedContent, models.Metric):
         assert service.rows(table) == []
 
 
@@ -153,14 +212,14 @@ def test_a_body_that_is_not_sent_as_json_says_how_to_send_it(
     refused(service, stand_in, response, "Content-Type: application/json")
 
 
-def test_a_body_over_1_mb_is_413(service: Service, stand_in: StandIn) -> None:
-    body = json.dumps({"prompt": "a" * 1_000_000}).encode()
+def test_a_body_over_4_mb_is_413(service: Service, stand_in: StandIn) -> None:
+    body = json.dumps({"prompt": "a" * 4_000_000}).encode()
     headers = {"Content-Type": "application/json"}
     chunks = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
     for content in (body, chunks):
         response = service.client.post(TEXT, content=content, headers=headers)
         assert response.status_code == 413
-        assert response.json() == {"detail": "The request body is larger than 1000000 bytes."}
+        assert response.json() == {"detail": "The request body is larger than 4000000 bytes."}
     assert stand_in.asked == []
     assert service.rows(models.GenJob) == []
 
@@ -202,4 +261,4 @@ def test_schemathesis_finds_no_500_and_no_undocumented_answer(running_service: S
         check=False,
     )
     assert run.returncode == 0, run.stdout
-    assert "Tested: 14" in run.stdout, run.stdout
+    assert "Tested: 20" in run.stdout, run.stdout

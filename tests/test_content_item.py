@@ -24,10 +24,31 @@ def test_a_text_with_everything_known_of_it(service: Service) -> None:
         "quality": None,
         "usage": made["usage"],
         "cost": made["cost"],
+        "request": {
+            **COFFEE,
+            "segment_id": None,
+            "n": 1,
+            "size": None,
+            "quality": None,
+            "user_id": 7,
+        },
         "job": item["job"],
+        "siblings": [],
+        "performance": item["performance"],
     }
+    assert item["performance"]["impressions"] == 0
     assert without_nulls(item["job"]) == job
     assert job["user_id"] == 7
+
+
+def test_the_siblings_of_a_variant(service: Service) -> None:
+    variants = service.text(n=3).json()["variants"]
+    item = service.get(f"/content/{variants[1]['id']}").json()
+    assert item["siblings"] == [variants[0], variants[2]]
+    assert item["result"] == variants[1]["text"]
+    assert item["cost"] == variants[1]["cost"]
+    assert item["job"]["estimated_cost"] > item["cost"]
+    assert item["request"]["n"] == 3
 
 
 def test_an_image_with_everything_known_of_it(service: Service) -> None:

@@ -160,6 +160,24 @@ def test_tables_made_without_alembic_are_adopted_with_their_rows(
     assert service.rows(models.GenJob)[-1]["status"] == "completed"
 
 
+def test_content_made_before_shares_has_the_cost_of_its_job(new_database: NewDatabase) -> None:
+    engine = database_engine(url := new_database())
+    database.bring_up(engine)
+    assert alembic_command(url, "downgrade", "0003").returncode == 0
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO gen_jobs (job_type, model, prompt, estimated_cost)"
+            " VALUES ('text', 'gpt-4', 'p', 0.25), ('text', 'gpt-4', 'p', NULL)",
+            "INSERT INTO generated_content (content_type, prompt, result, job_id)"
+            " VALUES ('text', 'p', 'r', 1), ('text', 'p', 'r', 2), ('text', 'p', 'r', NULL)",
+        ):
+            connection.exec_driver_sql(statement)
+    database.bring_up(engine)
+    with engine.connect() as connection:
+        costs = connection.execute(text("SELECT cost FROM generated_content ORDER BY id"))
+        assert costs.scalars().all() == [0.25, None, None]
+
+
 def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
     own_postgresql: PostgresServer, stand_in: StandIn
 ) -> None:
@@ -266,15 +284,19 @@ def test_a_user_without_rights_is_told_which(own_postgresql: PostgresServer) -> 
     assert "GRANT CREATE ON SCHEMA public" in line
 
 
-def test_the_alembic_command_line_works(new_database: NewDatabase) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
+def alembic_command(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": (url := new_database())},
+        env={**os.environ, "DATABASE_URL": url},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_the_alembic_command_line_works(new_database: NewDatabase) -> None:
+    run = alembic_command(url := new_database(), "upgrade", "head")
     assert run.returncode == 0, run.stderr
     assert inspect(database_engine(url)).has_table("gen_jobs")
 

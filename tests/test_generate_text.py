@@ -25,9 +25,11 @@ def test_copy_is_generated_priced_and_kept(service: Service, stand_in: StandIn) 
         "id": answer["id"],
         "job_id": answer["job_id"],
         "text": f"[stand-in, not OpenAI] {COFFEE['prompt']}",
+        "variants": [{"id": answer["id"], "text": answer["text"], "cost": answer["cost"]}],
         "usage": used,
         "cost": float(cost / 1000),
         "model": "gpt-3.5-turbo",
+        "warning": None,
     }
     assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"] > 0
     assert "커피숍" in response.text, "Korean stays readable in the JSON itself"

@@ -13,9 +13,9 @@ from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
     ("settings", "pricing", "models", "group_commit", "significance"),
-    ("database", "errors", "schemas", "openai_client", "process"),
-    ("images",),
-    ("jobs", "reports"),
+    ("database", "fields", "openai_client", "process"),
+    ("images", "schemas"),
+    ("errors", "jobs", "metrics", "reports"),
     ("main",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

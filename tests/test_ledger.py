@@ -208,7 +208,8 @@ def test_a_database_that_stays_away_leaves_the_settlement_to_the_log(
         job = service.rows(models.GenJob)[-1]
         assert lost["job"]["id"] == job["id"] == answer.json()["job_id"]
         assert lost["job"]["estimated_cost"] == answer.json()["cost"]
-        assert lost["content"]["result"] == answer.json()["text"]
+        (content,) = lost["content"]
+        assert content["result"] == answer.json()["text"]
         assert lost["error"]
         assert job["status"] == "pending"
 

@@ -223,3 +223,32 @@ def test_a_line_of_successors_ends_even_where_the_table_has_a_loop(
 )
 def test_sizes(model: str, size: str, taken: bool) -> None:
     assert pricing.takes_size(pricing.IMAGE_MODELS[model], size) is taken
+
+
+def test_shares_add_up_exactly() -> None:
+    for cost in ("0", "0.0000705", "0.01", "1e-10", "0.000000000123456789", "12.3"):
+        for count in range(1, 11):
+            shares = pricing.shares_usd(Decimal(cost), count)
+            assert sum(share for share in shares if share is not None) == Decimal(cost)
+            assert len(shares) == count
+    assert pricing.shares_usd(Decimal("0.0001"), 3) == [
+        Decimal("0.0000333334"),
+        Decimal("0.0000333333"),
+        Decimal("0.0000333333"),
+    ]
+    assert pricing.shares_usd(None, 2) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("model", "usd"),
+    [
+        ("gpt-6-luna", "0.000175"),  # 1000 x 0.125 + 100 x 0.5, per million
+        ("gpt-6.1-terra", "0.00175"),
+        ("gpt-3.5-turbo", "0.00065"),  # dearer than its successor
+        ("gpt-4", "0.036"),
+    ],
+)
+def test_the_largest_cost_is_that_of_the_dearest_of_the_line(model: str, usd: str) -> None:
+    assert pricing.largest_text_cost_usd(model, 1000, 100) == Decimal(usd)
+    with pytest.raises(KeyError):
+        pricing.largest_text_cost_usd("gpt-unheard-of", 1, 1)

@@ -1,5 +1,6 @@
 """The curl examples of both READMEs, executed as they stand."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ def curl_examples(readme: Path) -> list[str]:
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
 def test_the_curl_examples_work(service: Service, stand_in: StandIn, name: str) -> None:
     examples = curl_examples(ROOT / name)
-    assert len(examples) == 4
+    assert len(examples) == 6
     # A failing status must fail the example.
     script = 'set -e\ncurl() { command curl --fail-with-body "$@"; echo; }\n' + "\n".join(examples)
     done = subprocess.run(
@@ -36,4 +37,20 @@ def test_the_curl_examples_work(service: Service, stand_in: StandIn, name: str) 
     assert '"message":"Segment deleted successfully"' in done.stdout
     assert len(stand_in.asked) == 3, "the request sent twice is made once"
     assert [job["status"] for job in service.rows(models.GenJob)] == ["completed"] * 3
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line]
+    (text,) = [
+        answer for answer in answers if len(answer.get("variants", [])) == 5 and "cost" in answer
+    ]
+    (preview,) = [answer for answer in answers if "max_cost" in answer]
+    assert 0 < text["cost"] <= preview["max_cost"]
+    metrics = [answer for answer in answers if "accepted" in answer]
+    assert metrics == [{"accepted": 3, "duplicates": 0, "errors": []}] * 5
+    (compared,) = [answer for answer in answers if "leader" in answer]
+    assert compared["leader"] == 3
+    (listed,) = [answer["content"] for answer in answers if "next_cursor" in answer]
+    assert [each["content_id"] for each in listed] == [3, 2, 1, 5, 4], "the cheapest first"
+    (overview,) = [answer for answer in answers if "total_campaigns" in answer]
+    assert overview["total_conversions"] == 131
+    assert overview["generation_cost"] == text["cost"]
+    assert overview["cost_per_conversion"] == pytest.approx(text["cost"] / 131)
     assert service.rows(models.Segment) == []

@@ -1,9 +1,13 @@
-"""GET, POST and DELETE /segments."""
+"""GET, POST, PATCH and DELETE /segments."""
 
 import json
+from datetime import datetime
+from typing import Any
+
+import pytest
 
 import models
-from tests.conftest import Service
+from tests.conftest import Service, StandIn
 
 PARENTS = {
     "name": "밀레니얼 부모",
@@ -54,3 +58,75 @@ def test_deleting_an_unknown_segment_is_404(service: Service) -> None:
     response = service.client.delete("/segments/4711")
     assert response.status_code == 404
     assert response.json() == {"detail": "Segment not found"}
+
+
+def test_one_segment_is_shown_by_its_id(service: Service) -> None:
+    made = [service.post("/segments", body).json() for body in (PARENTS, {"name": "모두"})]
+    for segment in made:
+        response = service.get(f"/segments/{segment['id']}")
+        assert response.status_code == 200
+        assert response.json() == segment
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"name": "부모"}, {"name": "부모"}),
+        ({"description": "설명"}, {"description": "설명"}),
+        ({"description": None}, {"description": None}),
+        ({"criteria": {"나이": "30-40"}}, {"criteria": '{"나이": "30-40"}'}),
+        ({"criteria": None}, {"criteria": None}),
+        ({"criteria": {}, "name": "모두"}, {"criteria": "{}", "name": "모두"}),
+    ],
+)
+def test_only_what_is_sent_changes_and_the_update_is_dated(
+    service: Service, change: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    long_ago = datetime(2026, 11, 1, 10)
+    dates = {"created_at": long_ago, "updated_at": long_ago}
+    service.insert(models.Segment, {"name": "a", "description": "b", "criteria": "{}", **dates})
+    service.insert(models.Segment, {"name": "another", **dates})
+    before, another = service.get("/segments").json()["segments"]
+    response = service.client.patch(f"/segments/{before['id']}", json=change)
+    assert response.status_code == 200
+    after = response.json()
+    assert after == {**before, **shown, "updated_at": after["updated_at"]}
+    assert after["updated_at"] > before["updated_at"]
+    assert service.get("/segments").json() == {"segments": [after, another]}
+
+
+def test_nothing_sent_changes_nothing(service: Service) -> None:
+    long_ago = datetime(2026, 11, 1, 10)
+    service.insert(models.Segment, {"name": "a", "created_at": long_ago, "updated_at": long_ago})
+    (before,) = service.get("/segments").json()["segments"]
+    assert service.client.patch(f"/segments/{before['id']}", json={}).json() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": None}, {"name": " "}, {"name": "a" * 256}, {"description": "\x00"}, {"criteria": 5}],
+)
+def test_a_bad_change_is_422_and_changes_nothing(service: Service, change: dict[str, Any]) -> None:
+    made = service.post("/segments", PARENTS).json()
+    assert service.client.patch(f"/segments/{made['id']}", json=change).status_code == 422
+    assert service.get(f"/segments/{made['id']}").json() == made
+
+
+def test_an_unknown_segment_is_404(service: Service) -> None:
+    for response in (
+        service.get("/segments/4711"),
+        service.client.patch("/segments/4711", json={"name": "모두"}),
+        service.client.patch("/segments/4711", json={}),
+    ):
+        assert response.status_code == 404
+        assert response.json() == {"detail": "Segment not found"}
+
+
+def test_the_next_text_is_written_for_the_segment_as_it_is_now(
+    service: Service, stand_in: StandIn
+) -> None:
+    segment_id = service.post("/segments", PARENTS).json()["id"]
+    service.client.patch(f"/segments/{segment_id}", json={"name": "캠핑족"})
+    service.text(segment_id=segment_id)
+    (asked,) = stand_in.asked
+    assert "캠핑족" in asked["body"]["messages"][0]["content"]

@@ -1,0 +1,191 @@
+"""The kinds of fields that requests and answers have: what is refused, and how values are shown."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+from fastapi import Header
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.config import JsonDict
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+import models
+import pricing
+
+MAX_PROMPT = 32_000
+MAX_CRITERIA_DEPTH = 20
+MAX_CRITERIA_LENGTH = 20_000
+
+
+def storable(text: str) -> str:
+    """Refuse what PostgreSQL cannot store or UTF-8 cannot carry."""
+    if "\x00" in text:
+        raise PydanticCustomError("nul_character", "Text must not contain a NUL character (U+0000)")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError(
+            "lone_surrogate", "Text must be valid Unicode, without lone surrogates"
+        ) from None
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Text must not be blank")
+    return storable(text)
+
+
+def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is no JSON (NaN, Infinity), cannot be stored, is too deep or too long."""
+    inside: list[tuple[Any, int]] = [(criteria, 1)]
+    while inside:
+        value, depth = inside.pop()
+        if isinstance(value, dict | list) and depth > MAX_CRITERIA_DEPTH:
+            raise PydanticCustomError(
+                "too_deep", f"Criteria must not nest deeper than {MAX_CRITERIA_DEPTH} levels"
+            )
+        if isinstance(value, str):
+            storable(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise PydanticCustomError("not_finite", "Criteria must not contain NaN or Infinity")
+        elif isinstance(value, dict):
+            inside += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            inside += [(part, depth + 1) for part in value]
+    if len(json.dumps(criteria, ensure_ascii=False)) > MAX_CRITERIA_LENGTH:
+        raise PydanticCustomError(
+            "too_long", f"Criteria must not be longer than {MAX_CRITERIA_LENGTH} characters as JSON"
+        )
+    return criteria
+
+
+def _priced(find: Callable[[str], object], names: Collection[str]) -> AfterValidator:
+    """Refuse a model without a price: what it costs could only be guessed."""
+
+    def check(model: str) -> str:
+        if find(model) is None:
+            known = f"{', '.join(names)}; GET /models lists all"
+            raise PydanticCustomError(
+                "no_price", f"No price is known for this model. Known: {known}"
+            )
+        return model
+
+    return AfterValidator(check)
+
+
+def _moment(value: Any) -> datetime:
+    """An ISO 8601 date and time with any offset, by default UTC, as it is stored: UTC without a
+    zone. A date alone is its first moment."""
+    try:
+        # In an address, a + is read as a space.
+        text = value.upper()
+        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).replace(tzinfo=None)
+    except (AttributeError, ValueError, OverflowError):
+        raise PydanticCustomError(
+            "datetime_parsing", "Should be a time in ISO 8601, such as 2026-11-24T18:30:00+09:00"
+        ) from None
+
+
+def _end(value: Any) -> datetime:
+    """A moment; a date alone is included: its last moment."""
+    is_date = isinstance(value, str) and re.fullmatch(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}", value)
+    return _moment(value) + (timedelta(days=1) if is_date else timedelta(0))
+
+
+def _not_far_ahead(moment: datetime) -> datetime:
+    if moment > models.utc_now() + timedelta(days=1):
+        raise PydanticCustomError(
+            "in_the_future", "The time must not be more than a day in the future"
+        )
+    return moment
+
+
+def invalid(checked: BaseModel, reasons: dict[str, str]) -> ValidationError:
+    """What is wrong with some fields, once all of them are known."""
+    wrong = [
+        InitErrorDetails(type=PydanticCustomError("not_taken", reason), loc=(field,), input=None)
+        for field, reason in reasons.items()
+    ]
+    return ValidationError.from_exception_data(type(checked).__name__, wrong)
+
+
+def _whole_second(moment: datetime) -> str:
+    return moment.replace(microsecond=0).isoformat()
+
+
+def _whole_number(value: Any) -> Any:
+    """JSON has one kind of number: 100.0 is the integer 100. In an address, only digits count:
+    Python would take 1_0 for 10."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
+        raise PydanticCustomError("int_parsing", "Should be a whole number")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _count(value: float) -> int | float:
+    return int(value) if value.is_integer() else value
+
+
+# What readers of /openapi.json are told of these checks. A pattern that refuses blanks too would
+# take tools that generate data from it too long.
+STORABLE: JsonDict = {"pattern": r"^[^\u0000]*$"}
+FILLED: JsonDict = {"minLength": 1, **STORABLE}
+
+WHOLE = BeforeValidator(_whole_number)
+Id = Annotated[int, Field(ge=1, le=2_147_483_647), WHOLE]
+CampaignId = Annotated[int, Field(ge=1, le=9_223_372_036_854_775_807), WHOLE]
+Tone = Annotated[
+    str,
+    Field(max_length=100, json_schema_extra=STORABLE),
+    AfterValidator(storable),
+    AfterValidator(str.strip),
+]
+Name = Annotated[str, Field(max_length=255, json_schema_extra=FILLED), AfterValidator(_filled)]
+Prompt = Annotated[
+    str, Field(max_length=MAX_PROMPT, json_schema_extra=FILLED), AfterValidator(_filled)
+]
+Description = Annotated[
+    str, Field(max_length=10_000, json_schema_extra=STORABLE), AfterValidator(storable)
+]
+Keyword = Annotated[str, Field(max_length=100, json_schema_extra=FILLED), AfterValidator(_filled)]
+ModelName = Annotated[str, Field(max_length=100, pattern="^[!-~]*$")]
+TextModel = Annotated[ModelName, _priced(pricing.text_model, pricing.TEXT_MODELS)]
+ImageModel = Annotated[ModelName, _priced(pricing.image_model, pricing.IMAGE_MODELS)]
+UserId = Annotated[
+    Id | None,
+    Field(description="Who it is for: the cost is booked on this user, whom OpenAI sees hashed."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        pattern="^[!-~]+$",
+        description="Any text of your own, such as a UUID: however often the same request is sent "
+        "with it, one generation is made and paid for, and each gets its answer.",
+    ),
+]
+Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+Timestamp = Annotated[
+    datetime, PlainSerializer(_whole_second), Field(examples=["2026-11-23T15:30:00"])
+]
+MOMENT: JsonDict = {"type": "string", "format": "date-time"}
+Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema(MOMENT)]
+PastMoment = Annotated[Moment, AfterValidator(_not_far_ahead)]
+End = Annotated[datetime, PlainValidator(_end), WithJsonSchema(MOMENT)]
+Count = Annotated[float, PlainSerializer(_count)]
+Dollars = Annotated[Decimal, PlainSerializer(float)]

@@ -1,0 +1,110 @@
+"""GET /analytics/content/{id}/variants: the siblings side by side, and who leads."""
+
+from typing import Any
+
+import pytest
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportions_ztest
+
+import models
+from tests.conftest import Service
+
+COUNTED = ("impressions", "clicks", "conversions")
+
+
+def made(service: Service, *counts: tuple[float, ...]) -> list[int]:
+    """The ids of variants of which so much was reported."""
+    ids = [each["id"] for each in service.text(n=len(counts)).json()["variants"]]
+    report(service, ids, *counts)
+    return ids
+
+
+def report(service: Service, ids: list[int], *counts: tuple[float, ...], **fields: Any) -> None:
+    metrics = [
+        {"metric_name": name, "metric_value": count, "content_id": content_id, **fields}
+        for content_id, each in zip(ids, counts, strict=True)
+        for name, count in zip(COUNTED, each, strict=False)
+    ]
+    assert service.post("/analytics/metrics", metrics).json()["accepted"] == len(metrics)
+
+
+def compare(service: Service, content_id: int, **query: Any) -> dict[str, Any]:
+    response = service.get(f"/analytics/content/{content_id}/variants", **query)
+    assert response.status_code == 200, response.text
+    compared: dict[str, Any] = response.json()
+    return compared
+
+
+def test_the_leader_is_ahead_of_each_other_one_beyond_chance(service: Service) -> None:
+    ids = made(service, (2000, 60), (2000, 120), (2000, 70), (2000, 61), (0, 0))
+    compared = compare(service, ids[3])
+    assert (compared["by"], compared["leader"], compared["enough_data"]) == ("ctr", ids[1], True)
+    variants = compared["variants"]
+    assert [each["content_id"] for each in variants] == ids
+    assert [each["clicks"] for each in variants] == [60, 120, 70, 61, 0]
+    others = [0, 2, 3]
+    clicks = [each["clicks"] for each in variants]
+    p_values = [proportions_ztest([120, clicks[n]], [2000, 2000])[1] for n in others]
+    assert [variants[n]["p_value"] for n in others] == pytest.approx(p_values)
+    holm = multipletests(p_values, method="holm")[1]
+    assert [variants[n]["p_value_holm"] for n in others] == pytest.approx(list(holm))
+    for place in (1, 4):  # in front, and never seen
+        assert variants[place]["p_value"] is variants[place]["p_value_holm"] is None
+    assert compare(service, ids[4]) == compared, "from whichever sibling"
+
+
+def test_nobody_leads_while_it_may_be_chance_and_the_p_values_say_so(service: Service) -> None:
+    ids = made(service, (1000, 40), (1000, 45), (1000, 20))
+    compared = compare(service, ids[0])
+    assert (compared["leader"], compared["enough_data"]) == (None, True)
+    first, front, last = compared["variants"]
+    assert front["p_value"] is None
+    assert first["p_value"] > 0.5
+    assert last["p_value_holm"] == 2 * last["p_value"] < 0.05
+
+
+def test_few_numbers_are_not_enough(service: Service) -> None:
+    ids = made(service, (10, 5), (1000, 10))
+    compared = compare(service, ids[0])
+    assert (compared["leader"], compared["enough_data"]) == (None, False)
+    assert compared["variants"][1]["p_value"] < 0.001
+
+
+@pytest.mark.parametrize(
+    ("by", "leader"),
+    [("ctr", 0), ("conversion_rate", 1), ("conversion_rate_per_impression", 1)],
+)
+def test_the_rate_to_lead_by_can_be_chosen(service: Service, by: str, leader: int) -> None:
+    ids = made(service, (5000, 400, 20), (5000, 200, 100))
+    compared = compare(service, ids[0], by=by)
+    assert (compared["by"], compared["leader"]) == (by, ids[leader])
+
+
+def test_only_what_is_asked_for_counts(service: Service) -> None:
+    ids = made(service, (2000, 60), (2000, 160))
+    report(service, ids, (2000, 200), (2000, 20), project_id=1, campaign_id=7)
+    assert compare(service, ids[0])["leader"] == ids[0]
+    assert compare(service, ids[0], project_id=1, campaign_id=7)["leader"] == ids[0]
+    report(service, ids, (2000, 60), (2000, 160), project_id=2, timestamp="2026-11-01")
+    assert compare(service, ids[0], project_id=2)["leader"] == ids[1]
+    assert compare(service, ids[0], end="2026-11-02")["leader"] == ids[1]
+    nothing = compare(service, ids[0], project_id=3)
+    assert [each["impressions"] for each in nothing["variants"]] == [0, 0]
+    assert (nothing["leader"], nothing["enough_data"]) == (None, False)
+
+
+def test_a_content_alone_is_its_own_only_variant(service: Service) -> None:
+    image = service.image().json()
+    compared = compare(service, image["id"])
+    assert [each["result"] for each in compared["variants"]] == [image["image_url"]]
+    assert compared["leader"] is None
+    # Content older than the records of its job.
+    service.insert(models.GeneratedContent, {"content_type": "text", "prompt": "p", "result": "r"})
+    (variant,) = compare(service, image["id"] + 1)["variants"]
+    assert (variant["job_id"], variant["generation_cost"]) == (None, None)
+
+
+def test_unknown_content_is_404(service: Service) -> None:
+    response = service.get("/analytics/content/4711/variants")
+    assert response.status_code == 404
+    assert response.json() == {"detail": "Content not found"}
