@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 import models
 from tests.conftest import Service, StandIn
@@ -179,8 +180,9 @@ def refused(service: Service, stand_in: StandIn, response: Any, reason: str = ""
     assert all(set(each) == {"loc", "msg", "type"} and each["msg"] for each in details)
     assert reason in details[0]["msg"]
     assert stand_in.asked == []
-    for table in (models.Segment, models.GenJob, models.GeneratedContent, models.Metric):
-        assert service.rows(table) == []
+    with service.engine.connect() as connection:
+        for table in (models.Segment, models.GenJob, models.GeneratedContent, models.Metric):
+            assert connection.execute(select(table.id)).all() == []
 
 
 @pytest.mark.parametrize(("path", "body", "reason"), BODIES)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import models
-from tests.conftest import NewDatabase, Service, StandIn, running, wait_until
+from tests.conftest import Service, StandIn, running, wait_until
 
 USAGE = {"prompt_tokens": 45, "completion_tokens": 32, "total_tokens": 77}
 THINKING = "gpt-6.1-sol"  # refuses n > 1
@@ -93,9 +93,9 @@ def test_what_was_asked_for_is_kept_with_the_content(service: Service) -> None:
 
 
 def test_a_model_that_refuses_n_is_asked_for_one_text_at_a_time(
-    new_database: NewDatabase, stand_in: StandIn
+    tmp_path: Path, stand_in: StandIn
 ) -> None:
-    with running(new_database(), OPENAI_BASE_URL=stand_in.url) as service:
+    with running(f"sqlite:///{tmp_path}/a.db", OPENAI_BASE_URL=stand_in.url) as service:
         stand_in.will("ok", times=6, usage=USAGE)
         first = service.text(model=THINKING, n=5).json()
         assert len(first["variants"]) == 5
@@ -115,10 +115,8 @@ def test_a_model_that_refuses_n_is_asked_for_one_text_at_a_time(
         assert len(stand_in.asked) == 1, "of other models this says nothing"
 
 
-def test_a_server_that_knows_no_n_is_asked_for_the_rest(
-    new_database: NewDatabase, stand_in: StandIn
-) -> None:
-    with running(new_database(), OPENAI_BASE_URL=stand_in.url) as service:
+def test_a_server_that_knows_no_n_is_asked_for_the_rest(tmp_path: Path, stand_in: StandIn) -> None:
+    with running(f"sqlite:///{tmp_path}/a.db", OPENAI_BASE_URL=stand_in.url) as service:
         stand_in.will("n_ignored", times=8)
         assert len(service.text(n=4).json()["variants"]) == 4
         assert service.job()["attempts"] == 4
@@ -128,10 +126,10 @@ def test_a_server_that_knows_no_n_is_asked_for_the_rest(
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_refusal_of_n_in_any_words_is_understood(
-    new_database: NewDatabase, stand_in: StandIn, status: int
+    tmp_path: Path, stand_in: StandIn, status: int
 ) -> None:
     said = '{"error": {"message": "Multiple candidates is not enabled for this model"}}'
-    with running(new_database(), OPENAI_BASE_URL=stand_in.url) as service:
+    with running(f"sqlite:///{tmp_path}/a.db", OPENAI_BASE_URL=stand_in.url) as service:
         stand_in.will("verbatim", status=status, body=said)
         assert len(service.text(n=2).json()["variants"]) == 2
         assert len(stand_in.asked) == 3
