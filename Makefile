@@ -16,7 +16,7 @@ run: $(VENV)/service ## Serve for real, with the OpenAI key and the database of 
 	@$(RUN) main.py
 
 test: $(VENV)/tests ## Run all tests, on SQLite and on a real PostgreSQL
-	@$(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(RUN) -m pytest -n 3 --dist worksteal $(ARGS)
 
 bench: $(VENV)/tests ## Measure generation beside a bare and a naive handler (about 5 minutes)
 	@$(RUN) -m bench $(ARGS)

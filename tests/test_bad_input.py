@@ -253,7 +253,7 @@ def test_schemathesis_finds_no_500_and_no_undocumented_answer(running_service: S
     run = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "schemathesis"), "run", "--no-color"),
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--seed", "1"),
             *("--suppress-health-check", "all"),  # they judge by time
             *("--checks", ",".join(checks), f"{running_service.url}/openapi.json"),
         ],
