@@ -19,7 +19,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 import models
-import pricing
 from database import SessionLocal, engine
 from group_commit import UNAVAILABLE, GroupCommit
 from images import KEEP_SECONDS
@@ -312,10 +311,9 @@ def _settlement(job: Job, job_id: int, outcome: Generation | GenerationError) ->
         "image_expires_at": outcome.image_expires_at,
         "created_at": now,
     }
-    shares = pricing.shares_usd(outcome.cost_usd, len(outcome.results))
     contents = [
         {**content, "result": result, "cost": None if usd is None else float(usd)}
-        for result, usd in zip(outcome.results, shares, strict=True)
+        for result, usd in zip(outcome.results, outcome.shares_usd, strict=True)
     ]
     return Settlement(job_id, columns, contents)
 

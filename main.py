@@ -57,7 +57,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the tables up to date; keep one ledger, one image store and one OpenAI client per
     process."""
     openai_client.check_defaults(settings)
-    process.allow_open_files(2 * settings.max_in_flight + OTHER_OPEN_FILES)
+    process.allow_open_files((1 + schemas.MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES)
     app.state.images = images.open_store(settings.image_store)
     checking = asyncio.create_task(images.check(app.state.images))
     await run_in_threadpool(database.start)
@@ -147,10 +147,10 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
 
 
 @app.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
-def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.TextPreview:
+async def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.TextPreview:
     """What would be sent to OpenAI for this text, and the most it can cost; nothing is spent or
     stored."""
-    messages = _messages(asked)
+    messages = await _messages(asked)
     model = _resolved(request, asked.model or settings.text_model)
     prompt_tokens = asked.n * openai_client.prompt_tokens_at_most(messages)
     completion_tokens = asked.n * asked.max_tokens
@@ -181,10 +181,7 @@ async def generate_text(
     with ledger.place():
         done = await ledger.earlier(job)
         if done is None:
-            if asked.segment_id is None:
-                messages = _messages(asked)
-            else:
-                messages = await run_in_threadpool(_messages, asked)
+            messages = await _messages(asked)
             openai = _configured(request)
 
             def generate() -> Awaitable[openai_client.Generation]:
@@ -196,11 +193,8 @@ async def generate_text(
     made = done.generation
     if done.replayed:
         response.headers.update(REPLAYED)
-    shares = pricing.shares_usd(made.cost_usd, len(made.results))
-    variants = [
-        schemas.Variant(id=content_id, text=result, cost=share)
-        for content_id, result, share in zip(done.content_ids, made.results, shares, strict=True)
-    ]
+    parts = zip(done.content_ids, made.results, made.shares_usd, strict=True)
+    variants = [schemas.Variant(id=id_, text=result, cost=usd) for id_, result, usd in parts]
     return schemas.TextAnswer(
         id=variants[0].id,
         job_id=done.job_id,
@@ -447,11 +441,15 @@ def _content(db: Session, content_id: int) -> models.GeneratedContent:
     return content
 
 
-def _messages(asked: schemas.TextRequest) -> list[dict[str, str]]:
+def _find_segment(segment_id: int) -> models.Segment:
+    with database.SessionLocal() as session:
+        return _segment(session, segment_id)
+
+
+async def _messages(asked: schemas.TextRequest) -> list[dict[str, str]]:
     segment = None
     if asked.segment_id is not None:
-        with database.SessionLocal() as session:
-            segment = _segment(session, asked.segment_id)
+        segment = await run_in_threadpool(_find_segment, asked.segment_id)
     return openai_client.text_messages(
         asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
     )

@@ -74,6 +74,11 @@ class Generation:
     def results(self) -> tuple[str, ...]:
         return (self.result, *self.others)
 
+    @property
+    def shares_usd(self) -> list[Decimal | None]:
+        """What of the cost is each result's."""
+        return pricing.shares_usd(self.cost_usd, len(self.results))
+
 
 class GenerationError(Exception):
     """Nothing came of the generation. `str()` says why, without a secret.
@@ -165,10 +170,8 @@ class OpenAIClient:
             # How long an answer may take is decided in _ask.
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
             http_client=openai.DefaultAioHttpClient(
-                limits=httpx2.Limits(
-                    max_connections=settings.max_in_flight,
-                    keepalive_expiry=IDLE_CONNECTION_SECONDS,
-                )
+                # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
+                limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS)
             ),
         )
 

@@ -28,8 +28,8 @@ def check_address() -> None:
 
 
 def allow_open_files(wanted: int) -> None:
-    """A generation in flight takes two, its client's connection and OpenAI's; the usual limit is
-    1024, and ends in errors that blame the network."""
+    """A generation in flight takes its client's connection and OpenAI's, of which variants may take
+    one each; the usual limit is 1024, and ends in errors that blame the network."""
     if sys.platform == "win32":
         return
     import resource  # noqa: PLC0415  (Windows has none)

@@ -273,3 +273,15 @@ def test_a_stopping_service_keeps_the_variants_that_came(tmp_path: Path, stand_i
         assert "stopped before OpenAI answered" in answer["warning"]
         assert service.process.wait(timeout=10) == 0
         assert service.job()["status"] == "completed"
+
+
+def test_the_calls_of_one_job_do_not_wait_for_each_other(tmp_path: Path, stand_in: StandIn) -> None:
+    stand_in.will("ok")
+    stand_in.will("slow", seconds=1, times=4)
+    with running(
+        f"sqlite:///{tmp_path}/a.db",
+        OPENAI_BASE_URL=stand_in.url,
+        MAX_IN_FLIGHT=1,
+        TEXT_TIMEOUT_SECONDS=3,
+    ) as service:
+        assert len(service.text(model=THINKING, n=4).json()["variants"]) == 4

@@ -43,21 +43,17 @@ def upgrade() -> None:
         postgresql_where=EVENT_WITHOUT_PROJECT,
         sqlite_where=EVENT_WITHOUT_PROJECT,
     )
-    # Holds all that a sum needs, so that the rows themselves are not read.
+    # These hold all that a sum needs, so that the rows themselves are not read.
     op.drop_index("ix_metrics_project_id", "metrics")
+    summed = ["metric_name", "timestamp", "metric_value"]
     op.create_index(
-        "ix_metrics_sums",
-        "metrics",
-        [
-            *("project_id", "campaign_id", "content_id"),
-            *("metric_name", "timestamp", "metric_value"),
-        ],
+        "ix_metrics_campaign", "metrics", ["project_id", "campaign_id", "content_id", *summed]
     )
-    op.create_index("ix_metrics_content_id", "metrics", ["content_id"])
+    op.create_index("ix_metrics_content", "metrics", ["content_id", *summed])
 
 
 def downgrade() -> None:
-    for index in ("content_id", "sums", "event_without_project", "event"):
+    for index in ("content", "campaign", "event_without_project", "event"):
         op.drop_index(f"ix_metrics_{index}", "metrics")
     op.create_index("ix_metrics_project_id", "metrics", ["project_id"])
     for table, columns in {
