@@ -346,20 +346,10 @@ def compare_variants(
 ) -> schemas.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
     variants = jobs.variants(db, _content(db, content_id))
-    figures = reports.performance(db, variants, wanted)
-    compared = reports.compare(figures, by)
-    shown = [
-        _measured(request, variant, each) | {"p_value": p, "p_value_holm": p_holm}
-        for variant, each, p, p_holm in zip(
-            variants, figures, compared.p_values, compared.adjusted, strict=True
-        )
-    ]
-    return schemas.VariantComparison(
-        by=by,
-        leader=None if compared.leader is None else variants[compared.leader].id,
-        enough_data=compared.is_enough,
-        variants=[schemas.VariantFigures.model_validate(each) for each in shown],
-    )
+    compared = reports.compare(db, variants, wanted, by)
+    both = zip(variants, compared["variants"], strict=True)
+    compared["variants"] = [_measured(request, variant, each) for variant, each in both]
+    return schemas.VariantComparison.model_validate(compared)
 
 
 @app.get("/models", tags=["models"], response_model_exclude_unset=True)
@@ -543,7 +533,9 @@ ANSWERS: dict[int | type[Exception], Any] = {
     jobs.KeyReused: _answering(422, [errors.KEY_REUSED]),
     images.ImageNotFound: _answering(404, errors.IMAGE_NOT_FOUND),
     metrics.UnknownContent: _answering(404, errors.CONTENT_NOT_FOUND),
-    metrics.EventIdReused: _answering(422, [errors.EVENT_ID_REUSED]),
+    metrics.EventIdReused: _answering(
+        422, [{**errors.EVENT_ID_REUSED, "loc": ["body", "event_id"]}]
+    ),
     # The traceback goes to the log, not to the client.
     Exception: _answering(500, errors.OUR_MISTAKE),
 }

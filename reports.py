@@ -166,10 +166,23 @@ def performance(
     return [_figures(rows.get(each.id), each.cost) for each in contents]
 
 
-def compare(figures: Sequence[dict[str, Any]], by: schemas.Rate) -> significance.Comparison:
-    """Which of these leads by this rate."""
+def compare(
+    session: Session,
+    variants: Sequence[models.GeneratedContent],
+    wanted: schemas.MetricFilter,
+    by: schemas.Rate,
+) -> dict[str, Any]:
+    """The figures of each of these, and which of them leads by this rate."""
+    figures = performance(session, variants, wanted)
     hits, trials = RATES[by]
-    return significance.compare([(each[hits], each[trials]) for each in figures])
+    compared = significance.compare([(each[hits], each[trials]) for each in figures])
+    p_values = zip(figures, compared.p_values, compared.adjusted, strict=True)
+    return {
+        "by": by,
+        "leader": None if compared.leader is None else variants[compared.leader].id,
+        "enough_data": compared.is_enough,
+        "variants": [each | {"p_value": p, "p_value_holm": holm} for each, p, holm in p_values],
+    }
 
 
 def _sums(wanted: schemas.MetricFilter, *per: Any, only: Sequence[int] | None = None) -> CTE:

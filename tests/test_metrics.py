@@ -193,11 +193,11 @@ def test_an_event_sent_again_with_other_values_is_an_error(
     alone = service.post(PATH, other)
     assert alone.status_code == 422
     (reason,) = alone.json()["detail"]
-    assert reason["loc"] == ["event_id"]
+    assert reason["loc"] == ["body", "event_id"]
     assert "was sent before with other values" in reason["msg"]
     added = add(service, other, {**CLICKS, "metric_value": 5})
     assert (added["accepted"], added["duplicates"]) == (1, 0)
-    assert added["errors"] == [{"index": 0, "detail": [reason]}]
+    assert added["errors"] == [{"index": 0, "detail": [{**reason, "loc": ["event_id"]}]}]
     assert values(service) == [3, 5]
 
 
