@@ -7,7 +7,7 @@ from pydantic import BaseModel
 import models
 import schemas
 
-# A thousand metrics with the longest names and ids, escaped, fit in.
+# A thousand metrics with the longest Korean names and ids, escaped, fit in.
 MAX_BODY_BYTES = 4_000_000
 
 

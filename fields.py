@@ -104,7 +104,8 @@ def _moment(value: Any) -> datetime:
 def _end(value: Any) -> datetime:
     """A moment; a date alone is included: its last moment."""
     is_date = isinstance(value, str) and re.fullmatch(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}", value)
-    return _moment(value) + (timedelta(days=1) if is_date else timedelta(0))
+    moment = _moment(value)
+    return min(moment, datetime.max - timedelta(days=1)) + timedelta(days=1) if is_date else moment
 
 
 def _not_far_ahead(moment: datetime) -> datetime:

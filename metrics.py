@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Executable, select, text
+from sqlalchemy import Executable, func, literal_column, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
@@ -39,10 +39,14 @@ INSERT_NEW: dict[str, Executable] = {
     "postgresql": text(
         f"INSERT INTO metrics ({COLUMNS})"
         f" SELECT {COLUMNS} FROM json_populate_recordset(NULL::metrics, :rows)"
-        " ON CONFLICT DO NOTHING RETURNING project_id, event_id"
+        " ON CONFLICT (coalesce(project_id, 0), event_id) WHERE event_id IS NOT NULL DO NOTHING"
+        " RETURNING project_id, event_id"
     ),
     "sqlite": sqlite.insert(METRIC)
-    .on_conflict_do_nothing()
+    .on_conflict_do_nothing(
+        index_elements=[text("coalesce(project_id, 0)"), METRIC.event_id],
+        index_where=text("event_id IS NOT NULL"),
+    )
     .returning(METRIC.project_id, METRIC.event_id),
 }
 COMPARED = ("metric_name", "metric_value", "campaign_id", "content_id")
@@ -100,7 +104,11 @@ def _insert(session: Session, rows: Mapping[Event, Row]) -> dict[Event, Row]:
     ordered = [rows[event] for event in sorted(rows)]
     connection = session.connection()
     kind = connection.dialect.name
-    sent = {"rows": json.dumps(ordered, default=str)} if kind == "postgresql" else ordered
+    sent = (
+        {"rows": json.dumps(ordered, ensure_ascii=False, default=str)}
+        if kind == "postgresql"
+        else ordered
+    )
     inserted = connection.execute(INSERT_NEW[kind], sent)
     new = {(row.project_id or 0, row.event_id, 0) for row in inserted}
     return {event: row for event, row in rows.items() if event in new or row["event_id"] is None}
@@ -115,7 +123,8 @@ def _stored(session: Session, events: Iterable[Event]) -> dict[Event, Row]:
     for project_id, event_ids in by_project.items():
         rows = session.connection().execute(
             select(METRIC.__table__).where(
-                METRIC.project_id == (project_id or None), METRIC.event_id.in_(event_ids)
+                func.coalesce(METRIC.project_id, literal_column("0")) == project_id,
+                METRIC.event_id.in_(event_ids),
             )
         )
         stored |= {(project_id, row["event_id"], 0): row for row in rows.mappings()}

@@ -416,7 +416,7 @@ class OpenAIClient:
                 "the call may have been billed.",
                 unanswered=True,
             ) from error
-        except (openai.OpenAIError, aiohttp.ClientError, ValueError) as error:
+        except (openai.OpenAIError, aiohttp.ClientError, ValueError, RecursionError) as error:
             why = "OpenAI's answer could not be read; the call may have been billed."
             raise GenerationError(why, unanswered=True, request_id=request_id) from error
 
@@ -518,6 +518,10 @@ async def _outcomes(calls: list[Call]) -> list[Answer | GenerationError]:
             outcomes.append(await call())
         except GenerationError as error:
             outcomes.append(error)
+        except Exception as error:  # must not take the others with it
+            log.exception("A call to OpenAI")
+            why = f"unexpected {type(error).__name__}; the call may have been billed."
+            outcomes.append(GenerationError(why, unanswered=True, attempts=1))
 
     if len(calls) == 1:
         await make(calls[0])

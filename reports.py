@@ -15,6 +15,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -28,7 +29,7 @@ import schemas
 import significance
 
 METRIC, CONTENT, SEGMENT = models.Metric, models.GeneratedContent, models.Segment
-# PostgreSQL adds decimals up exactly, in whatever order.
+# PostgreSQL adds decimals up exactly, in whatever order; of a value, it keeps 15 digits.
 EXACT = Numeric(asdecimal=False)
 # Each rate's hits and trials.
 RATES = {
@@ -57,9 +58,10 @@ def overview(session: Session, wanted: schemas.MetricFilter) -> dict[str, Any]:
             for name in ("clicks", "conversions")
         ),
     ).subquery()
-    named = or_(sums.c.project_id.is_not(None), sums.c.campaign_id.is_not(None))
-    pairs = select(sums.c.project_id, sums.c.campaign_id).where(named).distinct().subquery()
-    campaigns = select(func.count().label("total_campaigns")).select_from(pairs).subquery()
+    pairs = select(sums.c.project_id, sums.c.campaign_id).where(_names_a_campaign(sums)).distinct()
+    campaigns = (
+        select(func.count().label("total_campaigns")).select_from(pairs.subquery()).subquery()
+    )
     costs = select(*COSTS).where(CONTENT.id.in_(select(sums.c.content_id))).subquery()
     together = totals.join(campaigns, true()).join(costs, true())
     row = session.execute(select(together)).one()
@@ -90,6 +92,8 @@ def content(session: Session, wanted: schemas.ContentQuery) -> tuple[list[dict[s
         .join(CONTENT, CONTENT.id == sums.c.content_id)
         .group_by(*keys)
     )
+    if by_campaign:
+        query = query.where(_names_a_campaign(sums))
     if wanted.segment_id is not None:
         query = query.where(CONTENT.segment_id == wanted.segment_id)
     each = query.subquery()
@@ -113,6 +117,10 @@ def content(session: Session, wanted: schemas.ContentQuery) -> tuple[list[dict[s
         by_id = {content.id: content for content in contents}
         listed = [row | {"content": by_id[row["content_id"]]} for row in listed]
     return listed, cursor
+
+
+def _names_a_campaign(sums: CTE) -> ColumnElement[bool]:
+    return or_(sums.c.project_id.is_not(None), sums.c.campaign_id.is_not(None))
 
 
 def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> list[Any]:
@@ -202,10 +210,11 @@ def _sums(wanted: schemas.MetricFilter, *per: Any, only: Sequence[int] | None = 
         query = query.where(METRIC.project_id == wanted.project_id)
     if wanted.campaign_id is not None:
         query = query.where(METRIC.campaign_id == wanted.campaign_id)
+    # As text: SQLite compares texts, and its own times have no fraction of a second.
     if wanted.start is not None:
-        query = query.where(METRIC.timestamp >= wanted.start)
+        query = query.where(METRIC.timestamp >= literal(str(wanted.start), String))
     if wanted.end is not None:
-        query = query.where(METRIC.timestamp < wanted.end)
+        query = query.where(METRIC.timestamp < literal(str(wanted.end), String))
     return query.cte("sums")
 
 

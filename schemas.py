@@ -53,7 +53,7 @@ from settings import settings
 
 MAX_VARIANTS = 10
 MAX_METRICS = 1_000
-# Beyond it, a database's sums would no longer be exact to the unit.
+# So that sums of whole numbers are exact to the unit: a double holds them up to 9 * 10^15.
 MAX_METRIC_VALUE = 1e12
 COUNTED = ("impressions", "clicks", "conversions")
 
@@ -143,9 +143,10 @@ class Variant(BaseModel):
 
 class TextAnswer(BaseModel):
     """`variants` are all texts, the first of them is also `text`; `warning` says why they are fewer
-    than `n`. `id` is that of /content/history, `job_id` that of /costs/history. `usage` and `cost`
-    (US dollars, of all variants together) are null where OpenAI did not report the tokens; `id` is
-    null where the database went away meanwhile and only the server's log has the text."""
+    than `n`. `id` is that of /content/history, `job_id` that of /costs/history; `id` is null where
+    the database went away meanwhile and only the server's log has the text. `cost` (US dollars, of
+    all variants together) is null where OpenAI did not report all tokens; `usage` is what it
+    reported."""
 
     success: bool = True
     id: int | None
@@ -389,7 +390,8 @@ ONE_METRIC: JsonDict = {
 
 class Metric(Request):
     """A reported figure. A campaign is a pair of `project_id` and `campaign_id`, numbers of your
-    own. With an `event_id` it can be sent again safely: it counts once in its project."""
+    own. With an `event_id` it can be sent again safely: it counts once in its project. A field of
+    another name is refused: what it was meant for would be lost."""
 
     metric_name: Annotated[
         Name,
@@ -414,7 +416,7 @@ class Metric(Request):
     ] = None
     event_id: Annotated[Name | None, Field(description="Your own id of what happened.")] = None
 
-    model_config = ConfigDict(json_schema_extra={"examples": [ONE_METRIC]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [ONE_METRIC]})
 
 
 METRICS = TypeAdapter(list[Metric])
@@ -637,9 +639,10 @@ class ContentQuery(MetricFilter):
             storable("".join(key for key in keys if isinstance(key, str)))
             finite = value is None or (type(value) is float and math.isfinite(value))
             known = query == self._identity() and [type(key) for key in keys] == self._keys()
-        except (ValueError, TypeError):
+            stored = all(0 <= key < 2**63 for key in keys if isinstance(key, int))
+        except (ValueError, TypeError, RecursionError):
             return None
-        return (value, keys) if finite and known else None
+        return (value, keys) if finite and known and stored else None
 
     def cursor_after(self, value: float | None, keys: list[Any]) -> str:
         """The cursor of the page that follows the row with this value and these keys."""
@@ -816,7 +819,7 @@ class ContentItem(Content):
     """Everything known of one thing generated; what is not known is null. `request` is what was
     asked for, `job` the call that made it, `cost` its share of the job's in US dollars, `usage` the
     whole job's. `siblings` are the other variants of the same job; `performance` is what was
-    reported of it, null while nothing was."""
+    reported of it."""
 
     job_id: int | None
     revised_prompt: str | None

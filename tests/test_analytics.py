@@ -169,6 +169,7 @@ def test_costs_are_of_the_content_that_was_measured(service: Service) -> None:
         ({"start": "2026-11-03T00:00:00+09:00", "end": "2026-11-04T00:00:00+09:00"}, 4),
         ({"start": "2026-11-03T18:00:00.5"}, 16),
         ({"start": "2026-11-05"}, 0),
+        ({"start": "0001-01-01", "end": "9999-12-31"}, 31),
     ],
 )
 def test_a_period_begins_at_its_start_and_ends_before_its_end(
@@ -190,6 +191,17 @@ def test_a_plus_in_an_address_need_not_be_escaped(service: Service) -> None:
     for start, clicks in (("2026-11-03T01:00:00+09:00", 1), ("2026-11-03T01:00:01+09:00", 0)):
         response = service.client.get(f"/analytics/overview?start={start}")
         assert response.json()["total_clicks"] == clicks
+
+
+def test_rows_dated_by_the_database_are_in_their_period(service: Service) -> None:
+    with service.engine.begin() as connection:
+        for day in ("2026-11-01 00:00:00", "2026-10-31 23:59:59"):
+            connection.exec_driver_sql(
+                "INSERT INTO metrics (metric_name, metric_value, timestamp)"
+                f" VALUES ('clicks', 5, '{day}')"
+            )
+    for period in ({"start": "2026-11-01"}, {"end": "2026-10-31"}, {"end": "2026-11-01T00:00"}):
+        assert service.get("/analytics/overview", **period).json()["total_clicks"] == 5
 
 
 def test_undated_rows_count_where_no_period_is_asked_for(service: Service) -> None:

@@ -1,5 +1,6 @@
 """What is refused: 422 with a reason, the same on both databases, nothing stored or spent."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -95,6 +96,7 @@ BODIES: list[tuple[str, Any, str]] = [
     (METRICS, {**CLICK, "timestamp": "2026-02-30T00:00:00Z"}, "ISO 8601"),
     (METRICS, {**CLICK, "timestamp": "0001-01-01T00:00:00+09:00"}, "ISO 8601"),
     (METRICS, {**CLICK, "timestamp": "9999-12-31T00:00:00Z"}, "more than a day in the future"),
+    (METRICS, {**CLICK, "contentId": 1}, "Extra inputs are not permitted"),
     (METRICS, [CLICK] * 1_001, "at most 1000 metrics"),
     (SEGMENTS, {"name": " "}, "must not be blank"),
     (SEGMENTS, {"name": "가" * 256}, "at most 255 characters"),
@@ -163,6 +165,22 @@ QUERIES = [
     "/analytics/content?cursor=",
     "/analytics/content?cursor=%00",
     "/analytics/content?cursor=W10=",
+    *(
+        f"/analytics/content?cursor={base64.urlsafe_b64encode(forged).decode()}"
+        for forged in (
+            b"[" * 1499,
+            b'[[null, "impressions", "desc"], 1.0]',
+            b'[[null, "impressions", "desc"], "1", [1]]',
+            b'[[null, "impressions", "desc"], NaN, [1]]',
+            b'[[null, "impressions", "desc"], 1.0, ["1"]]',
+            b'[[null, "impressions", "desc"], 1.0, [true]]',
+            b'[[null, "impressions", "desc"], 1.0, [-1]]',
+            b'[[null, "impressions", "desc"], 1.0, [1000000000000000000000000000000]]',
+            b'[["tone", "impressions", "desc"], 1.0, ["a"]]',
+        )
+    ),
+    "/analytics/content?group_by=tone&cursor="
+    + base64.urlsafe_b64encode(b'[["tone", "impressions", "desc"], 1.0, ["\\u0000"]]').decode(),
     "/analytics/content/0/variants",
     "/analytics/content/1/variants?by=clicks",
     "/segments/0",

@@ -168,7 +168,7 @@ def campaign(service: Service) -> Service:
     for number in range(1, 12):
         counts = (number * 7 % 5 * 100, number % 3 * 3, number % 4 * 0.3)
         project_id = number % 2 or None
-        report(service, number, *counts, project_id=project_id, campaign_id=number % 3 or None)
+        report(service, number, *counts, project_id=project_id, campaign_id=number % 3 or 3)
     return service
 
 
@@ -214,6 +214,18 @@ def test_groups_add_up_their_content(campaign: Service, group_by: str) -> None:
     for sort in ("ctr", "generation_cost"):
         whole = list(pages(campaign, group_by=group_by, sort=sort, limit=1000))
         assert list(pages(campaign, group_by=group_by, sort=sort, limit=1)) == whole
+
+
+def test_what_names_no_campaign_is_in_no_group_of_campaigns(service: Service) -> None:
+    make(service, {}, {})
+    report(service, 1, 10)
+    report(service, 2, 20, project_id=1)
+    report(service, 2, 40, campaign_id=1)
+    groups = listed(service, group_by="campaign")
+    assert [
+        (group["project_id"], group["campaign_id"], group["impressions"]) for group in groups
+    ] == [(None, 1, 40), (1, None, 20)]
+    assert service.get("/analytics/overview").json()["total_campaigns"] == 2
 
 
 def test_a_content_of_two_campaigns_counts_in_both(service: Service) -> None:

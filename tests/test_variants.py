@@ -199,6 +199,17 @@ def test_one_call_that_fails_does_not_lose_the_others(
     assert replay.text == response.text
 
 
+def test_an_answer_that_breaks_its_reader_does_not_lose_the_others(
+    refuses_n: Service, stand_in: StandIn
+) -> None:
+    stand_in.will("verbatim", body="[" * 100_000)
+    answer = refuses_n.text(model=THINKING, n=3).json()
+    assert len(answer["variants"]) == 2
+    assert "could not be read; the call may have been billed" in answer["warning"]
+    assert answer["usage"]["total_tokens"] > 0, "what is known stays known"
+    assert answer["cost"] is None
+
+
 def test_a_variant_without_text_is_told_of(service: Service, stand_in: StandIn) -> None:
     stand_in.will("empty", usage=USAGE, texts=["", "아침", "저녁"])
     answer = service.text(n=3).json()

@@ -8,10 +8,10 @@ revision = "0004"
 down_revision = "0003"
 
 EVENT = sa.text("event_id IS NOT NULL")
-EVENT_WITHOUT_PROJECT = sa.text("event_id IS NOT NULL AND project_id IS NULL")
 
 
 def upgrade() -> None:
+    _give_no_segment_id_twice()
     op.add_column("generated_content", sa.Column("segment_id", sa.Integer))
     op.add_column("generated_content", sa.Column("tone", sa.String(100)))
     op.add_column("generated_content", sa.Column("keywords", sa.Text))
@@ -26,22 +26,14 @@ def upgrade() -> None:
         "UPDATE generated_content SET cost ="
         " (SELECT estimated_cost FROM gen_jobs WHERE gen_jobs.id = generated_content.job_id)"
     )
-    # Two, since a unique index takes two rows without a project for different ones.
+    # A unique index takes two NULLs for different.
     op.create_index(
         "ix_metrics_event",
         "metrics",
-        ["project_id", "event_id"],
+        [sa.text("coalesce(project_id, 0)"), "event_id"],
         unique=True,
         postgresql_where=EVENT,
         sqlite_where=EVENT,
-    )
-    op.create_index(
-        "ix_metrics_event_without_project",
-        "metrics",
-        ["event_id"],
-        unique=True,
-        postgresql_where=EVENT_WITHOUT_PROJECT,
-        sqlite_where=EVENT_WITHOUT_PROJECT,
     )
     # These hold all that a sum needs, so that the rows themselves are not read.
     op.drop_index("ix_metrics_project_id", "metrics")
@@ -52,8 +44,21 @@ def upgrade() -> None:
     op.create_index("ix_metrics_content", "metrics", ["content_id", *summed])
 
 
+def _give_no_segment_id_twice() -> None:
+    """Content names its segment for good now. In a table made without this service, SQLite would
+    give the id of a deleted segment to the next one."""
+    connection = op.get_bind()
+    if connection.dialect.name != "sqlite":
+        return
+    made = sa.text("SELECT sql FROM sqlite_master WHERE name = 'segments'")
+    if "AUTOINCREMENT" not in connection.execute(made).scalar_one().upper():
+        options = {"sqlite_autoincrement": True}
+        with op.batch_alter_table("segments", recreate="always", table_kwargs=options):
+            pass
+
+
 def downgrade() -> None:
-    for index in ("content", "campaign", "event_without_project", "event"):
+    for index in ("content", "campaign", "event"):
         op.drop_index(f"ix_metrics_{index}", "metrics")
     op.create_index("ix_metrics_project_id", "metrics", ["project_id"])
     for table, columns in {
