@@ -36,8 +36,9 @@ UNREADABLE = {"loc": ["body"], "msg": "JSON cannot be read", "type": "json_inval
 UNKNOWN_CONTENT = {"loc": ["content_id"], "msg": CONTENT_NOT_FOUND, "type": "not_found"}
 EVENT_ID_REUSED = {
     "loc": ["event_id"],
-    "msg": "This event_id was sent before with other values, which count. To correct them, send "
-    "the difference under another event_id.",
+    "msg": "This event_id was sent before with other values, and those count. If something new "
+    "happened, give it an event_id of its own; to correct what was sent, send the difference under "
+    "another one.",
     "type": "event_id_reused",
 }
 OUTCOME_UNKNOWN = (

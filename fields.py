@@ -125,6 +125,16 @@ def invalid(checked: BaseModel, reasons: dict[str, str]) -> ValidationError:
     return ValidationError.from_exception_data(type(checked).__name__, wrong)
 
 
+def _plain_key(key: str | None) -> str | None:
+    """What a header can carry unchanged."""
+    if key is not None and not re.fullmatch("[!-~]+", key):
+        raise PydanticCustomError(
+            "not_ascii",
+            "Should be ASCII letters, digits and signs without spaces, such as a UUID",
+        )
+    return key
+
+
 def _whole_second(moment: datetime) -> str:
     return moment.replace(microsecond=0).isoformat()
 
@@ -175,10 +185,11 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         max_length=255,
-        pattern="^[!-~]+$",
-        description="Any text of your own, such as a UUID: however often the same request is sent "
+        description="A key of your own, such as a UUID: however often the same request is sent "
         "with it, one generation is made and paid for, and each gets its answer.",
+        json_schema_extra={"pattern": "^[!-~]+$"},
     ),
+    AfterValidator(_plain_key),
 ]
 Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Timestamp = Annotated[

@@ -95,7 +95,6 @@ FIRST: Any = {"first": {"value": 1}}
 SegmentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
 ContentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
 Limit = Annotated[int, Query(ge=1, le=1000), fields.WHOLE]
-MetricFilter = Annotated[schemas.MetricFilter, Query()]
 
 
 @app.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
@@ -307,11 +306,14 @@ def add_metrics(db: Database, reported: schemas.Metrics) -> schemas.MetricsAdded
             schemas.MetricError(index=place, detail=detail)
             for place, detail in sorted((reported.errors | refused).items())
         ],
+        not_counted=sorted(added.names - set(schemas.COUNTED)),
     )
 
 
 @app.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
-def get_analytics_overview(db: Database, wanted: MetricFilter) -> schemas.Overview:
+def get_analytics_overview(
+    db: Database, wanted: Annotated[schemas.MetricFilter, Query()]
+) -> schemas.Overview:
     """How campaigns did together, and what their content cost."""
     return schemas.Overview(**reports.overview(db, wanted))
 
@@ -341,12 +343,11 @@ def compare_variants(
     request: Request,
     db: Database,
     content_id: ContentId,
-    wanted: MetricFilter,
-    by: schemas.Rate = "ctr",
+    wanted: Annotated[schemas.VariantQuery, Query()],
 ) -> schemas.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
     variants = jobs.variants(db, _content(db, content_id))
-    compared = reports.compare(db, variants, wanted, by)
+    compared = reports.compare(db, variants, wanted, wanted.by)
     both = zip(variants, compared["variants"], strict=True)
     compared["variants"] = [_measured(request, variant, each) for variant, each in both]
     return schemas.VariantComparison.model_validate(compared)

@@ -24,10 +24,12 @@ class EventIdReused(Exception):
 
 @dataclass
 class Added:
-    """What became of the metrics, and why some were refused, by their place in what was sent."""
+    """What became of the metrics, and why some were refused, by their place in what was sent;
+    `names` are those of the metrics that are stored now."""
 
     accepted: int = 0
     duplicates: int = 0
+    names: set[str] = field(default_factory=set)
     refused: dict[int, UnknownContent | EventIdReused] = field(default_factory=dict)
 
 
@@ -68,6 +70,7 @@ def add(session: Session, metrics: Mapping[int, schemas.Metric]) -> Added:
             row = {**vars(metric), "timestamp": metric.timestamp or now}
             firsts.setdefault(_event(place, metric), row)
     new = _insert(session, firsts)
+    added.names = {row["metric_name"] for row in new.values()}
     stored = _stored(session, firsts.keys() - new.keys()) | new
     for place, metric in metrics.items():
         event = _event(place, metric)

@@ -184,12 +184,14 @@ def compare(
     figures = performance(session, variants, wanted)
     hits, trials = RATES[by]
     compared = significance.compare([(each[hits], each[trials]) for each in figures])
-    p_values = zip(figures, compared.p_values, compared.adjusted, strict=True)
+    told = zip(figures, compared.enough, compared.p_values, compared.adjusted, strict=True)
     return {
         "by": by,
         "leader": None if compared.leader is None else variants[compared.leader].id,
-        "enough_data": compared.is_enough,
-        "variants": [each | {"p_value": p, "p_value_holm": holm} for each, p, holm in p_values],
+        "variants": [
+            each | {"enough_data": enough, "p_value": p, "p_value_holm": p_holm}
+            for each, enough, p, p_holm in told
+        ],
     }
 
 

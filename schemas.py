@@ -373,9 +373,10 @@ class Message(BaseModel):
     message: str = Field(examples=["Segment deleted successfully"])
 
 
-def _plural(name: str) -> str:
-    """The singular of what is counted means the same."""
-    return f"{name}s" if f"{name}s" in COUNTED else name
+def _counted(name: str) -> str:
+    """What is counted means the same in the singular and in capitals."""
+    plain = name.strip().lower()
+    return next((each for each in COUNTED if plain in (each, each.removesuffix("s"))), name)
 
 
 ONE_METRIC: JsonDict = {
@@ -395,7 +396,7 @@ class Metric(Request):
 
     metric_name: Annotated[
         Name,
-        AfterValidator(_plural),
+        AfterValidator(_counted),
         Field(description="impressions, clicks, conversions, or another name of your own."),
     ]
     metric_value: Annotated[
@@ -466,8 +467,9 @@ FIVE_VARIANTS = [
     )
     for name, value in zip(COUNTED, counts, strict=True)
 ]
+# What arrives is Reported; /docs shows what is sent.
 Metrics = Annotated[
-    Reported,
+    Any,
     PlainValidator(
         _reported,
         json_schema_input_type=Metric | Annotated[list[Metric], Field(max_length=MAX_METRICS)],
@@ -490,24 +492,28 @@ class MetricError(BaseModel):
 
 class MetricsAdded(BaseModel):
     """Of the metrics sent, so many are new, and so many had been sent before with the same values;
-    all others are among the errors."""
+    all others are among the errors. `not_counted` are the names that no figure counts."""
 
     accepted: int = Field(examples=[999])
     duplicates: int = Field(examples=[0])
     errors: list[MetricError] = Field(examples=[[]])
+    not_counted: list[str] = Field(examples=[[]])
 
 
 class MetricFilter(BaseModel):
-    """Which metrics count. `start` is included, `end` is not, unless it is a date alone."""
+    """Which metrics count. A parameter of another name is refused: the figures would look right,
+    and be those of everything."""
 
-    project_id: Id | None = None
-    campaign_id: CampaignId | None = None
+    project_id: Annotated[Id | None, Field(description="Of this project alone.")] = None
+    campaign_id: Annotated[CampaignId | None, Field(description="Of this campaign alone.")] = None
     start: Annotated[
         Moment | None, Field(description="From then on: ISO 8601, in UTC unless it has an offset.")
     ] = None
     end: Annotated[
         End | None, Field(description="Until before then; a date alone is included.")
     ] = None
+
+    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="after")
     def _is_a_period(self) -> Self:
@@ -609,16 +615,23 @@ Sort = Literal[
 ]
 
 
+class VariantQuery(MetricFilter):
+    by: Annotated[Rate, Field(description="The rate to lead by.")] = "ctr"
+
+
 class ContentQuery(MetricFilter):
     """Which content is listed, in which order, and from where."""
 
-    segment_id: Id | None = None
+    segment_id: Annotated[Id | None, Field(description="Written for this segment alone.")] = None
     group_by: Annotated[
-        GroupBy | None, Field(description="Add up the content of each of these.")
+        GroupBy | None,
+        Field(description="Instead of each content, each segment, tone, model or campaign."),
     ] = None
-    sort: Sort = "impressions"
-    order: Literal["desc", "asc"] = "desc"
-    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 50
+    sort: Annotated[Sort, Field(description="By what they are ordered.")] = "impressions"
+    order: Annotated[
+        Literal["desc", "asc"], Field(description="The largest first, or the smallest.")
+    ] = "desc"
+    limit: Annotated[int, Field(ge=1, le=1000, description="The rows of a page."), WHOLE] = 50
     cursor: Annotated[
         str | None,
         Field(max_length=2000, description="`next_cursor` of the page before, all else unchanged."),
@@ -673,22 +686,23 @@ class GroupPage(BaseModel):
 
 
 class VariantFigures(ContentFigures):
-    """The p-values say how likely chance alone makes a difference as large as that to the variant
-    in front: by a two-proportion z-test, and adjusted for the number of variants by Holm's method.
-    Null for the variant in front, and where there is nothing to compare."""
+    """`p_value` says how likely chance alone makes a difference as large as that to the variant in
+    front (two-proportion z-test), `p_value_holm` the same adjusted for their number (Holm). Null
+    for the variant in front, and where there is nothing to compare. While `enough_data` is false,
+    its numbers are too small for the test, and it takes no part."""
 
+    enough_data: bool = Field(examples=[True])
     p_value: float | None = Field(examples=[0.0021])
     p_value_holm: float | None = Field(examples=[0.0084])
 
 
 class VariantComparison(BaseModel):
     """The variants of one generation. `leader` is the id of the one whose rate is above that of
-    each other one beyond chance (all `p_value_holm` below 0.05), null while there is none. While
-    `enough_data` is false, the numbers are too small for the test to be trusted."""
+    each other one with enough data beyond chance (all `p_value_holm` below 0.05); null while there
+    is none."""
 
     by: Rate
     leader: int | None = Field(examples=[15])
-    enough_data: bool
     variants: list[VariantFigures]
 
 

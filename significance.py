@@ -17,13 +17,13 @@ Counts = tuple[float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Some rates, each against the one in front: `p_values` of the z-tests and, `adjusted` for
-    their number, by place; None for the one in front and for what cannot be compared. `leader` is
-    the place of the one in front if it is ahead of each other one beyond chance. `is_enough` tells
-    whether the counts are large enough for the test to err as seldom as it says."""
+    """Some rates, each against the one in front. `enough` tells whose counts are large enough for
+    the test to err as seldom as it says; the others take no part. `p_values` are those of the
+    z-tests and, `adjusted` for their number, of those that take part; None where there is nothing
+    to compare. `leader` is the place of the one in front if it is ahead of all beyond chance."""
 
     leader: int | None
-    is_enough: bool
+    enough: list[bool]
     p_values: list[float | None]
     adjusted: list[float | None]
 
@@ -64,24 +64,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(counts: Sequence[Counts]) -> Comparison:
-    """Who leads among these. Those without trials take no part."""
-    tried = [place for place, (_, trials) in enumerate(counts) if trials > 0]
+    """Who leads among these."""
     p_values: list[float | None] = [None] * len(counts)
-    adjusted = list(p_values)
+    adjusted: list[float | None] = [None] * len(counts)
+    enough = [min(hits, trials - hits) >= LEAST_EXPECTED for hits, trials in counts]
+    tried = [place for place, (_, trials) in enumerate(counts) if trials > 0]
     if len(tried) < 2:
-        return Comparison(None, False, p_values, adjusted)
-    front = max(tried, key=lambda place: counts[place][0] / counts[place][1])
+        return Comparison(None, enough, p_values, adjusted)
+    in_front = [place for place in tried if enough[place]] or tried
+    front = max(in_front, key=lambda place: counts[place][0] / counts[place][1])
     others = [place for place in tried if place != front]
     for place in others:
         p_values[place] = p_value(*counts[front], *counts[place])
-    tested = {place: p for place, p in enumerate(p_values) if p is not None}
-    for place, p_holm in zip(tested, holm(list(tested.values())), strict=True):
+        enough[place] = enough[front] and _is_enough(*counts[front], *counts[place])
+    tested = [place for place in others if enough[place]]
+    # Nobody is ahead of what is no rate.
+    corrected = holm([1.0 if (p := p_values[place]) is None else p for place in tested])
+    for place, p_holm in zip(tested, corrected, strict=True):
         adjusted[place] = p_holm
-    is_enough = all(_is_enough(*counts[front], *counts[place]) for place in others)
-    leads = is_enough and all((p := adjusted[place]) is not None and p < ALPHA for place in others)
-    return Comparison(front if leads else None, is_enough, p_values, adjusted)
+    leads = max(corrected, default=1.0) < ALPHA
+    return Comparison(front if leads else None, enough, p_values, adjusted)
 
 
 def _is_enough(hits: float, trials: float, other_hits: float, other_trials: float) -> bool:
+    """Whether hits and misses enough are to be expected of both, if their rates do not differ."""
     pooled = (hits + other_hits) / (trials + other_trials)
     return min(trials, other_trials) * min(pooled, 1 - pooled) >= LEAST_EXPECTED

@@ -21,6 +21,7 @@ SEGMENT = {
     "criteria": {"age_range": "20-40", "time": "07:00-09:00"},
 }
 
+LONGEST = 45  # lines of one request or answer
 # Impressions, clicks and conversions of each variant.
 CAMPAIGN = (
     *((9800, 294, 24), (10100, 313, 25), (9900, 455, 41)),
@@ -36,6 +37,8 @@ def show(client: httpx2.Client, title: str, method: str, path: str, body: Any = 
     for sign, value in ((">", body), ("<", answer)):
         if value is not None:
             lines = json.dumps(value, ensure_ascii=False, indent=2).splitlines()
+            if len(lines) > LONGEST:
+                lines[LONGEST:] = [f"… ({len(lines) - LONGEST} more lines)"]
             print(*(f"  {sign} {line}" for line in lines), sep="\n")
     response.raise_for_status()
     return answer
@@ -98,7 +101,8 @@ def answers(client: httpx2.Client) -> bool:
 
 
 def demo() -> None:
-    with stand_in.serving(today=True) as openai_url:
+    # Nobody is slow here, and a cut would be logged as an error.
+    with stand_in.serving(today=True, timeout_graceful_shutdown=None) as openai_url:
         os.environ["DATABASE_URL"] = f"sqlite:///{DATABASE}"
         os.environ["IMAGE_STORE"] = str(IMAGES)
         os.environ["OPENAI_API_KEY"] = "sk-demo"

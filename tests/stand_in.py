@@ -403,10 +403,10 @@ def config(*, today: bool = False, **options: Any) -> uvicorn.Config:
 
 
 @contextlib.contextmanager
-def serving(*, today: bool = False) -> Iterator[str]:
+def serving(*, today: bool = False, **options: Any) -> Iterator[str]:
     """The address of a stand-in that runs in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config(today=today))
+        server = uvicorn.Server(config(today=today, **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

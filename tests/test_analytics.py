@@ -79,7 +79,7 @@ def metric(name: str, value: float, **fields: Any) -> dict[str, Any]:
 
 def send(service: Service, *metrics: dict[str, Any]) -> None:
     added = service.post("/analytics/metrics", list(metrics)).json()
-    assert added == {"accepted": len(metrics), "duplicates": 0, "errors": []}
+    assert (added["accepted"], added["errors"]) == (len(metrics), [])
 
 
 def content(service: Service, *costs: float | None) -> list[int]:

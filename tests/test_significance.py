@@ -56,7 +56,7 @@ def test_a_comparison_is_of_each_with_the_one_in_front() -> None:
     counts = [(40.0, 1000.0), (90.0, 1000.0), (0.0, 0.0), (55.0, 1000.0)]
     compared = significance.compare(counts)
     assert compared.leader == 1
-    assert compared.is_enough
+    assert compared.enough == [True, True, False, True]
     first = significance.p_value(90, 1000, 40, 1000)
     last = significance.p_value(90, 1000, 55, 1000)
     assert first
@@ -85,11 +85,22 @@ def test_nobody_leads_where_that_may_be_chance(counts: list[tuple[float, float]]
     assert len(compared.p_values) == len(compared.adjusted) == len(counts)
 
 
-def test_too_few_counts_are_not_enough() -> None:
+def test_too_few_counts_take_no_part() -> None:
     few = significance.compare([(2, 4), (20, 10_000)])
-    assert not few.is_enough
-    assert few.p_values[1] is not None
-    assert few.p_values[1] < 0.05
+    assert few.enough == [False, True]
+    assert few.p_values[0] is not None
+    assert few.p_values[0] < 0.05
+    assert few.adjusted == [None, None]
+    without = significance.compare([(90, 1000), (40, 1000)])
+    beside = significance.compare([(90, 1000), (1, 1), (40, 1000)])
+    assert (beside.leader, beside.enough) == (0, [True, False, True])
+    assert beside.adjusted == [None, None, without.adjusted[1]]
+
+
+def test_a_p_value_too_small_for_a_float_is_none_the_less_beyond_chance() -> None:
+    compared = significance.compare([(10, 10_000_000), (1_000_000, 10_000_000)])
+    assert compared.p_values[0] == 0
+    assert compared.leader == 1
 
 
 @pytest.mark.parametrize(
