@@ -196,7 +196,6 @@ class OpenAIClient:
     ) -> Generation:
         """Copy for these messages, in n variants. Raises GenerationError where not one came, and
         KeyError for an unpriced model."""
-
         ends_at = asyncio.get_running_loop().time() + self._text.timeout_seconds
 
         def asking_for(n: int) -> Call:
@@ -238,35 +237,20 @@ class OpenAIClient:
         for answer, usage in zip(answers, usages, strict=True):
             costs.append(_text_cost_usd(answer.model, usage) if usage else None)
         outcomes = [*answers, *failures]
-        model = outcomes[0].model
-        cost_usd = None if None in costs else sum(filter(None, costs), Decimal(0))
-        usage = _sum([usage for usage in usages if usage])
-        attempts = sum(each.attempts or 0 for each in outcomes)
-        request_ids = [each.request_id for each in outcomes if each.request_id]
+        took: dict[str, Any] = {
+            "model": outcomes[0].model,
+            "cost_usd": None if None in costs else sum(filter(None, costs), Decimal(0)),
+            "usage": _sum([usage for usage in usages if usage]),
+            "attempts": sum(each.attempts or 0 for each in outcomes),
+            "request_id": next((each.request_id for each in outcomes if each.request_id), None),
+        }
         if not texts:
-            raise GenerationError(
-                why_not[0],
-                model=model,
-                cost_usd=cost_usd,
-                usage=usage,
-                unanswered=any(each.unanswered for each in failures),
-                attempts=attempts,
-                request_id=next(iter(request_ids), None),
-            )
+            unanswered = any(each.unanswered for each in failures)
+            raise GenerationError(why_not[0], unanswered=unanswered, **took)
         warning = None
-        if len(texts) < n:
-            missing = n - len(texts)
+        if missing := max(0, n - len(texts)):
             warning = f"{missing} of the {n} variants came to nothing: {why_not[0]}"
-        return Generation(
-            texts[0],
-            str(model),
-            cost_usd,
-            usage,
-            attempts=attempts,
-            request_id=next(iter(request_ids), None),
-            others=tuple(texts[1:n]),
-            warning=warning,
-        )
+        return Generation(texts[0], others=tuple(texts[1:n]), warning=warning, **took)
 
     async def generate_image(
         self,
