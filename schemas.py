@@ -445,7 +445,7 @@ def _reported(body: Any) -> Reported:
     except ValidationError as error:
         for wrong in error.errors(include_url=False, include_input=False):
             place, *loc = wrong["loc"]
-            reason = wrong["msg"] if loc else "Should be an object"
+            reason = "Should be an object" if wrong["type"] == "model_type" else wrong["msg"]
             detail = {"loc": loc, "msg": reason, "type": wrong["type"]}
             errors.setdefault(int(place), []).append(detail)
     good = {place: each for place, each in enumerate(body) if place not in errors}

@@ -155,6 +155,20 @@ def test_of_a_list_the_good_ones_are_stored_and_each_other_has_its_reason(
     assert values(service) == [3, 4]
 
 
+def test_a_field_of_any_name_can_be_refused(service: Service) -> None:
+    good = '"metric_name": "clicks", "metric_value": 1'
+    response = service.client.post(
+        PATH,
+        content=f'[{{{good}, "\\u0000": 1}}, {{{good}, "\\ud800": 1}}, {{{good}}}]',
+        headers={"Content-Type": "application/json"},
+    )
+    assert response.status_code == 200
+    assert response.json()["accepted"] == 1
+    nul, surrogate = (error["detail"][0] for error in response.json()["errors"])
+    assert (nul["loc"], nul["msg"]) == (["\x00"], "Extra inputs are not permitted")
+    assert "unicode" in surrogate["msg"]
+
+
 def test_a_list_may_be_empty_and_all_of_it_may_be_wrong(service: Service) -> None:
     assert add(service) == accepted(0)
     added = add(service, {**CLICKS, "project_id": 0}, {})
