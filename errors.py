@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+import fields
 import models
-import schemas
 
 # A thousand metrics with the longest Korean names and ids, escaped, fit in.
 MAX_BODY_BYTES = 4_000_000
@@ -16,7 +16,7 @@ class Error(BaseModel):
 
 
 class InvalidRequest(BaseModel):
-    detail: list[schemas.InvalidField]
+    detail: list[fields.InvalidField]
 
 
 SEGMENT_NOT_FOUND = "Segment not found"

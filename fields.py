@@ -13,6 +13,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -201,3 +202,17 @@ PastMoment = Annotated[Moment, AfterValidator(_not_far_ahead)]
 End = Annotated[datetime, PlainValidator(_end), WithJsonSchema(MOMENT)]
 Count = Annotated[float, PlainSerializer(_count)]
 Dollars = Annotated[Decimal, PlainSerializer(float)]
+
+
+class Request(BaseModel):
+    """What a client sends: "100" is no number and true is no id."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class InvalidField(BaseModel):
+    """Where the request is wrong, and why."""
+
+    loc: list[str | int] = Field(examples=[["body", "prompt"]])
+    msg: str = Field(examples=["Text must not be blank"])
+    type: str = Field(examples=["blank"])

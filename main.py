@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+import analytics
 import database
 import errors
 import fields
@@ -264,7 +265,7 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
     """Everything known of one thing generated: what was asked for, what it cost, what it did."""
     content = _content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
-    (figures,) = reports.performance(db, [content], schemas.MetricFilter())
+    (figures,) = reports.performance(db, [content], analytics.MetricFilter())
     item = schemas.ContentItem.of(content, job, jobs.variants(db, content), figures)
     item.result = _image_url(request, content)
     item.usage = _usage(jobs.usage(job)) if job else None
@@ -292,30 +293,30 @@ async def get_image(request: Request, name: str) -> Response:
 
 
 @app.post("/analytics/metrics", tags=["analytics"], responses=errors.REPORTING)
-def add_metrics(db: Database, reported: schemas.Metrics) -> schemas.MetricsAdded:
+def add_metrics(db: Database, reported: analytics.Metrics) -> analytics.MetricsAdded:
     """Report what campaigns did: one metric, or a list, of which each good one is stored."""
     added = metrics.add(db, reported.metrics)
     db.commit()
     if reported.alone and added.refused:
         raise added.refused[0]
     refused = {place: [REFUSED_METRICS[type(why)]] for place, why in added.refused.items()}
-    return schemas.MetricsAdded(
+    return analytics.MetricsAdded(
         accepted=added.accepted,
         duplicates=added.duplicates,
         errors=[
-            schemas.MetricError(index=place, detail=detail)
+            analytics.MetricError(index=place, detail=detail)
             for place, detail in sorted((reported.errors | refused).items())
         ],
-        not_counted=sorted(added.names - set(schemas.COUNTED)),
+        not_counted=sorted(added.names - set(analytics.COUNTED)),
     )
 
 
 @app.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
 def get_analytics_overview(
-    db: Database, wanted: Annotated[schemas.MetricFilter, Query()]
-) -> schemas.Overview:
+    db: Database, wanted: Annotated[analytics.MetricFilter, Query()]
+) -> analytics.Overview:
     """How campaigns did together, and what their content cost."""
-    return schemas.Overview(**reports.overview(db, wanted))
+    return analytics.Overview(**reports.overview(db, wanted))
 
 
 @app.get(
@@ -325,15 +326,15 @@ def get_analytics_overview(
     response_model_exclude_unset=True,
 )
 def list_content_figures(
-    request: Request, db: Database, wanted: Annotated[schemas.ContentQuery, Query()]
-) -> schemas.ContentPage | schemas.GroupPage:
+    request: Request, db: Database, wanted: Annotated[analytics.ContentQuery, Query()]
+) -> analytics.ContentPage | analytics.GroupPage:
     """What each content that was measured did and cost, or all of a segment, tone, model or
     campaign together."""
     rows, cursor = reports.content(db, wanted)
     if wanted.group_by:
-        return schemas.GroupPage.model_validate({"groups": rows, "next_cursor": cursor})
+        return analytics.GroupPage.model_validate({"groups": rows, "next_cursor": cursor})
     content = [_measured(request, row["content"], row) for row in rows]
-    return schemas.ContentPage.model_validate({"content": content, "next_cursor": cursor})
+    return analytics.ContentPage.model_validate({"content": content, "next_cursor": cursor})
 
 
 @app.get(
@@ -343,14 +344,14 @@ def compare_variants(
     request: Request,
     db: Database,
     content_id: ContentId,
-    wanted: Annotated[schemas.VariantQuery, Query()],
-) -> schemas.VariantComparison:
+    wanted: Annotated[analytics.VariantQuery, Query()],
+) -> analytics.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
     variants = jobs.variants(db, _content(db, content_id))
     compared = reports.compare(db, variants, wanted, wanted.by)
     both = zip(variants, compared["variants"], strict=True)
     compared["variants"] = [_measured(request, variant, each) for variant, each in both]
-    return schemas.VariantComparison.model_validate(compared)
+    return analytics.VariantComparison.model_validate(compared)
 
 
 @app.get("/models", tags=["models"], response_model_exclude_unset=True)

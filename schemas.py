@@ -1,67 +1,43 @@
 """What the API accepts and returns; the examples are what Swagger UI shows and sends."""
 
-import base64
 import hashlib
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from fastapi import Body
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 
 import models
 import pricing
+from analytics import Figures
 from fields import (
     MAX_CRITERIA_DEPTH,
     WHOLE,
-    CampaignId,
-    Count,
     Criteria,
     Description,
     Dollars,
-    End,
     Id,
     ImageModel,
     Keyword,
-    Moment,
     Name,
-    PastMoment,
     Prompt,
+    Request,
     TextModel,
     Timestamp,
     Tone,
     UserId,
     invalid,
-    storable,
 )
 from settings import settings
 
 MAX_VARIANTS = 10
-MAX_METRICS = 1_000
-# So that sums of whole numbers are exact to the unit: a double holds them up to 9 * 10^15.
-MAX_METRIC_VALUE = 1e12
-COUNTED = ("impressions", "clicks", "conversions")
-
-
-class Request(BaseModel):
-    """What a client sends: "100" is no number and true is no id."""
-
-    model_config = ConfigDict(strict=True)
 
 
 class TextRequest(Request):
@@ -113,14 +89,6 @@ def fingerprint(asked: Request) -> str:
     are left out of it, so that fields to come change nothing."""
     said = f"{type(asked).__name__} {asked.model_dump_json(exclude_defaults=True)}"
     return hashlib.sha256(said.encode()).hexdigest()
-
-
-class InvalidField(BaseModel):
-    """Where the request is wrong, and why."""
-
-    loc: list[str | int] = Field(examples=[["body", "prompt"]])
-    msg: str = Field(examples=["Text must not be blank"])
-    type: str = Field(examples=["blank"])
 
 
 class Usage(BaseModel):
@@ -371,339 +339,6 @@ class SegmentList(BaseModel):
 
 class Message(BaseModel):
     message: str = Field(examples=["Segment deleted successfully"])
-
-
-def _counted(name: str) -> str:
-    """What is counted means the same in the singular and in capitals."""
-    plain = name.strip().lower()
-    return next((each for each in COUNTED if plain in (each, each.removesuffix("s"))), name)
-
-
-ONE_METRIC: JsonDict = {
-    "metric_name": "clicks",
-    "metric_value": 1,
-    "project_id": 1,
-    "campaign_id": 7,
-    "content_id": 1,
-    "event_id": "click 4711",
-}
-
-
-class Metric(Request):
-    """A reported figure. A campaign is a pair of `project_id` and `campaign_id`, numbers of your
-    own. With an `event_id` it can be sent again safely: it counts once in its project. A field of
-    another name is refused: what it was meant for would be lost."""
-
-    metric_name: Annotated[
-        Name,
-        AfterValidator(_counted),
-        Field(description="impressions, clicks, conversions, or another name of your own."),
-    ]
-    metric_value: Annotated[
-        float,
-        Field(
-            ge=-MAX_METRIC_VALUE,
-            le=MAX_METRIC_VALUE,
-            allow_inf_nan=False,
-            description="Negative only to correct what was reported before.",
-        ),
-    ]
-    project_id: Id | None = None
-    campaign_id: CampaignId | None = None
-    content_id: Annotated[Id | None, Field(description="The text or image it was seen on.")] = None
-    timestamp: Annotated[
-        PastMoment | None,
-        Field(description="ISO 8601 with any offset; now, if left out."),
-    ] = None
-    event_id: Annotated[Name | None, Field(description="Your own id of what happened.")] = None
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [ONE_METRIC]})
-
-
-METRICS = TypeAdapter(list[Metric])
-
-
-@dataclass(frozen=True)
-class Reported:
-    """The metrics of one request by their place in it, and what is wrong with the others. `alone`:
-    it is one metric, and not a list."""
-
-    metrics: dict[int, Metric]
-    errors: dict[int, list[Any]]
-    alone: bool = False
-
-
-def _reported(body: Any) -> Reported:
-    """One metric must be right; of a list, each by itself."""
-    if not isinstance(body, list):
-        return Reported({0: Metric.model_validate(body)}, {}, alone=True)
-    if len(body) > MAX_METRICS:
-        raise PydanticCustomError("too_long", f"List should have at most {MAX_METRICS} metrics")
-    errors: dict[int, list[Any]] = {}
-    try:
-        return Reported(dict(enumerate(METRICS.validate_python(body))), errors)
-    except ValidationError as error:
-        for wrong in error.errors(include_url=False, include_input=False):
-            place, *loc = wrong["loc"]
-            reason = "Should be an object" if wrong["type"] == "model_type" else wrong["msg"]
-            detail = {"loc": loc, "msg": reason, "type": wrong["type"]}
-            errors.setdefault(int(place), []).append(detail)
-    good = {place: each for place, each in enumerate(body) if place not in errors}
-    return Reported({place: Metric.model_validate(each) for place, each in good.items()}, errors)
-
-
-# The variants that the example of /generate/text makes on an empty database, in one campaign.
-FIVE_VARIANTS = [
-    {
-        "metric_name": name,
-        "metric_value": value,
-        "project_id": 1,
-        "campaign_id": 7,
-        "content_id": content_id,
-        "event_id": f"2026-11-24 {name} {content_id}",
-    }
-    for content_id, counts in enumerate(
-        ((9800, 294, 24), (10100, 313, 25), (9900, 455, 41), (10200, 285, 19), (10000, 301, 22)), 1
-    )
-    for name, value in zip(COUNTED, counts, strict=True)
-]
-# What arrives is Reported; /docs shows what is sent.
-Metrics = Annotated[
-    Any,
-    PlainValidator(
-        _reported,
-        json_schema_input_type=Metric | Annotated[list[Metric], Field(max_length=MAX_METRICS)],
-    ),
-    Body(
-        openapi_examples={
-            "five variants": {"value": FIVE_VARIANTS},
-            "one metric": {"value": ONE_METRIC},
-        }
-    ),
-]
-
-
-class MetricError(BaseModel):
-    """What is wrong with the metric at this place of the list, as of a request by itself."""
-
-    index: int = Field(examples=[3])
-    detail: list[InvalidField]
-
-
-class MetricsAdded(BaseModel):
-    """Of the metrics sent, so many are new, and so many had been sent before with the same values;
-    all others are among the errors. `not_counted` are the names that no figure counts."""
-
-    accepted: int = Field(examples=[999])
-    duplicates: int = Field(examples=[0])
-    errors: list[MetricError] = Field(examples=[[]])
-    not_counted: list[str] = Field(examples=[[]])
-
-
-class MetricFilter(BaseModel):
-    """Which metrics count. A parameter of another name is refused: the figures would look right,
-    and be those of everything."""
-
-    project_id: Annotated[Id | None, Field(description="Of this project alone.")] = None
-    campaign_id: Annotated[CampaignId | None, Field(description="Of this campaign alone.")] = None
-    start: Annotated[
-        Moment | None, Field(description="From then on: ISO 8601, in UTC unless it has an offset.")
-    ] = None
-    end: Annotated[
-        End | None, Field(description="Until before then; a date alone is included.")
-    ] = None
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="after")
-    def _is_a_period(self) -> Self:
-        if self.start and self.end and self.start >= self.end:
-            raise invalid(self, {"end": "Should be later than start"})
-        return self
-
-
-class Overview(BaseModel):
-    """Sums of the metrics; `avg_ctr` (clicks / impressions), `avg_conversion_rate` (conversions /
-    clicks) and `conversion_rate_per_impression` are in percent, 0.0 where the divisor is 0. Of the
-    content that was measured, `generation_cost` is what it cost to generate in US dollars, and
-    the costs per click and conversion are of its own clicks and conversions; null where there are
-    none. `unknown_costs` counts the content whose cost is not known: it adds nothing."""
-
-    total_campaigns: int = Field(examples=[25])
-    total_impressions: Count = Field(examples=[150000])
-    total_clicks: Count = Field(examples=[7500])
-    total_conversions: Count = Field(examples=[450])
-    avg_ctr: float = Field(examples=[5.0])
-    avg_conversion_rate: float = Field(examples=[6.0])
-    conversion_rate_per_impression: float = Field(examples=[0.3])
-    generation_cost: Dollars | None = Field(examples=[0.0045])
-    cost_per_click: Dollars | None = Field(examples=[0.0000006])
-    cost_per_conversion: Dollars | None = Field(examples=[0.00001])
-    content_count: int = Field(examples=[64])
-    unknown_costs: int = Field(examples=[0])
-
-
-Interval = Annotated[
-    tuple[float, float] | None,
-    Field(description="From, to: the 95 % Wilson interval, in percent. Null where it has none."),
-]
-
-
-class Figures(BaseModel):
-    """What was reported of some content, its rates in percent (0.0 where the divisor is 0) with
-    their 95 % Wilson intervals, and what it cost in US dollars (null where nobody knows, or there
-    is nothing to divide it by)."""
-
-    impressions: Count = Field(examples=[10000])
-    clicks: Count = Field(examples=[450])
-    conversions: Count = Field(examples=[36])
-    ctr: float = Field(examples=[4.5])
-    ctr_interval: Interval = Field(examples=[[4.11, 4.92]])
-    conversion_rate: float = Field(examples=[8.0])
-    conversion_rate_interval: Interval = Field(examples=[[5.83, 10.88]])
-    conversion_rate_per_impression: float = Field(examples=[0.36])
-    conversion_rate_per_impression_interval: Interval = Field(examples=[[0.26, 0.5]])
-    generation_cost: Dollars | None = Field(examples=[0.0000141])
-    cost_per_click: Dollars | None = Field(examples=[0.0000000313])
-    cost_per_conversion: Dollars | None = Field(examples=[0.000000392])
-
-
-class MeasuredContent(BaseModel):
-    content_id: int = Field(examples=[15])
-    job_id: int | None = Field(examples=[342])
-    content_type: str = Field(examples=["text"])
-    result: str = Field(examples=["아침을 깨우는 신선한 한 잔, 당신 곁의 커피"])
-    model: str | None = Field(examples=["gpt-3.5-turbo"])
-    segment_id: int | None = Field(examples=[1])
-    tone: str | None = Field(examples=["친근한"])
-
-
-class ContentFigures(Figures, MeasuredContent):
-    """One text or image; for an image, `result` is its URL."""
-
-
-class Group(BaseModel):
-    segment_id: int | None = None
-    segment_name: str | None = None
-    tone: str | None = None
-    model: str | None = None
-    project_id: int | None = None
-    campaign_id: int | None = None
-
-
-class GroupFigures(Figures, Group):
-    """The content of one segment, tone, model or campaign that was measured, added up. A segment
-    has no name any more once it is deleted. `unknown_costs` counts the content whose cost is not
-    known: it adds nothing."""
-
-    content_count: int = Field(examples=[5])
-    unknown_costs: int = Field(examples=[0])
-
-
-GroupBy = Literal["segment", "tone", "model", "campaign"]
-Rate = Literal["ctr", "conversion_rate", "conversion_rate_per_impression"]
-Sort = Literal[
-    "impressions",
-    "clicks",
-    "conversions",
-    "ctr",
-    "conversion_rate",
-    "conversion_rate_per_impression",
-    "generation_cost",
-    "cost_per_click",
-    "cost_per_conversion",
-]
-
-
-class VariantQuery(MetricFilter):
-    by: Annotated[Rate, Field(description="The rate to lead by.")] = "ctr"
-
-
-class ContentQuery(MetricFilter):
-    """Which content is listed, in which order, and from where."""
-
-    segment_id: Annotated[Id | None, Field(description="Written for this segment alone.")] = None
-    group_by: Annotated[
-        GroupBy | None,
-        Field(description="Instead of each content, each segment, tone, model or campaign."),
-    ] = None
-    sort: Annotated[Sort, Field(description="By what they are ordered.")] = "impressions"
-    order: Annotated[
-        Literal["desc", "asc"], Field(description="The largest first, or the smallest.")
-    ] = "desc"
-    limit: Annotated[int, Field(ge=1, le=1000, description="The rows of a page."), WHOLE] = 50
-    cursor: Annotated[
-        str | None,
-        Field(max_length=2000, description="`next_cursor` of the page before, all else unchanged."),
-    ] = None
-
-    @model_validator(mode="after")
-    def _goes_on(self) -> Self:
-        if self.cursor is not None and self.after is None:
-            raise invalid(self, {"cursor": "Should be the next_cursor of the same query"})
-        return self
-
-    @property
-    def after(self) -> tuple[float | None, list[Any]] | None:
-        """Where the page before ended: the value it was sorted by, and the keys of its last row."""
-        try:
-            told = json.loads(base64.b64decode(self.cursor or "", b"-_", validate=True))
-            query, value, keys = told
-            storable("".join(key for key in keys if isinstance(key, str)))
-            finite = value is None or (type(value) is float and math.isfinite(value))
-            known = query == self._identity() and [type(key) for key in keys] == self._keys()
-            stored = all(0 <= key < 2**63 for key in keys if isinstance(key, int))
-        except (ValueError, TypeError, RecursionError):
-            return None
-        return (value, keys) if finite and known and stored else None
-
-    def cursor_after(self, value: float | None, keys: list[Any]) -> str:
-        """The cursor of the page that follows the row with this value and these keys."""
-        told = json.dumps([self._identity(), value, keys], ensure_ascii=False)
-        return base64.urlsafe_b64encode(told.encode()).decode()
-
-    def _identity(self) -> list[str | None]:
-        return [self.group_by, self.sort, self.order]
-
-    def _keys(self) -> list[type]:
-        if self.group_by == "campaign":
-            return [int, int]
-        return [str] if self.group_by in ("tone", "model") else [int]
-
-
-class ContentPage(BaseModel):
-    """`next_cursor` is null on the last page."""
-
-    content: list[ContentFigures]
-    next_cursor: str | None = Field(examples=[None])
-
-
-class GroupPage(BaseModel):
-    """The same by group."""
-
-    groups: list[GroupFigures]
-    next_cursor: str | None = Field(examples=[None])
-
-
-class VariantFigures(ContentFigures):
-    """`p_value` says how likely chance alone makes a difference as large as that to the variant in
-    front (two-proportion z-test), `p_value_holm` the same adjusted for their number (Holm). Null
-    for the variant in front, and where there is nothing to compare. While `enough_data` is false,
-    its numbers are too small for the test, and it takes no part."""
-
-    enough_data: bool = Field(examples=[True])
-    p_value: float | None = Field(examples=[0.0021])
-    p_value_holm: float | None = Field(examples=[0.0084])
-
-
-class VariantComparison(BaseModel):
-    """The variants of one generation. `leader` is the id of the one whose rate is above that of
-    each other one with enough data beyond chance (all `p_value_holm` below 0.05); null while there
-    is none."""
-
-    by: Rate
-    leader: int | None = Field(examples=[15])
-    variants: list[VariantFigures]
 
 
 class Content(BaseModel):

@@ -109,7 +109,8 @@ async def disturb(parent: int, postgresql: PostgresServer, end: float) -> Counte
     while (left := end - time.monotonic()) > 0:
         await asyncio.sleep(min(left, random.uniform(2, 5)))
         if random.random() < 0.7:
-            with contextlib.suppress(ProcessLookupError):
+            # IndexError: none has been started again yet.
+            with contextlib.suppress(ProcessLookupError, IndexError):
                 os.kill(random.choice(workers(parent)), signal.SIGKILL)
             done["workers killed"] += 1
         else:

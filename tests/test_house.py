@@ -14,8 +14,8 @@ from tests.conftest import EXAMPLE, ROOT, Service
 FLOORS = (
     ("settings", "pricing", "models", "group_commit", "significance"),
     ("database", "fields", "openai_client", "process"),
-    ("images", "schemas"),
-    ("errors", "jobs", "metrics", "reports"),
+    ("analytics", "errors", "images"),
+    ("jobs", "metrics", "reports", "schemas"),
     ("main",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
