@@ -24,7 +24,9 @@ from settings import Settings, stop
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 CONNECT_TIMEOUT_SECONDS = 5
-IDLE_CONNECTION_SECONDS = 5
+# Shorter than the 5 of uvicorn (vLLM and other compatible servers) and of Node: what is sent on a
+# connection that the server is closing is lost, and may have been billed.
+IDLE_CONNECTION_SECONDS = 4
 GATEWAY_TIMEOUTS = (408, 504, 524)
 # More than a chat template adds to each message and to the whole: OpenAI's adds 4 and 3 (its
 # cookbook, How to count tokens with tiktoken).
