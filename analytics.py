@@ -4,6 +4,7 @@ import base64
 import json
 import math
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Body
@@ -20,6 +21,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+import models
 from fields import (
     WHOLE,
     CampaignId,
@@ -30,7 +32,6 @@ from fields import (
     InvalidField,
     Moment,
     Name,
-    PastMoment,
     Request,
     invalid,
     storable,
@@ -46,6 +47,14 @@ def _counted(name: str) -> str:
     """What is counted means the same in the singular and in capitals."""
     plain = name.strip().lower()
     return next((each for each in COUNTED if plain in (each, each.removesuffix("s"))), name)
+
+
+def _not_far_ahead(moment: datetime) -> datetime:
+    if moment > models.utc_now() + timedelta(days=1):
+        raise PydanticCustomError(
+            "in_the_future", "The time must not be more than a day in the future"
+        )
+    return moment
 
 
 ONE_METRIC: JsonDict = {
@@ -81,7 +90,7 @@ class Metric(Request):
     campaign_id: CampaignId | None = None
     content_id: Annotated[Id | None, Field(description="The text or image it was seen on.")] = None
     timestamp: Annotated[
-        PastMoment | None,
+        Annotated[Moment, AfterValidator(_not_far_ahead)] | None,
         Field(description="ISO 8601 with any offset; now, if left out."),
     ] = None
     event_id: Annotated[Name | None, Field(description="Your own id of what happened.")] = None

@@ -23,7 +23,6 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-import models
 import pricing
 
 MAX_PROMPT = 32_000
@@ -109,14 +108,6 @@ def _end(value: Any) -> datetime:
     return min(moment, datetime.max - timedelta(days=1)) + timedelta(days=1) if is_date else moment
 
 
-def _not_far_ahead(moment: datetime) -> datetime:
-    if moment > models.utc_now() + timedelta(days=1):
-        raise PydanticCustomError(
-            "in_the_future", "The time must not be more than a day in the future"
-        )
-    return moment
-
-
 def invalid(checked: BaseModel, reasons: dict[str, str]) -> ValidationError:
     """What is wrong with some fields, once all of them are known."""
     wrong = [
@@ -198,7 +189,6 @@ Timestamp = Annotated[
 ]
 MOMENT: JsonDict = {"type": "string", "format": "date-time"}
 Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema(MOMENT)]
-PastMoment = Annotated[Moment, AfterValidator(_not_far_ahead)]
 End = Annotated[datetime, PlainValidator(_end), WithJsonSchema(MOMENT)]
 Count = Annotated[float, PlainSerializer(_count)]
 Dollars = Annotated[Decimal, PlainSerializer(float)]

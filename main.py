@@ -348,7 +348,7 @@ def compare_variants(
 ) -> analytics.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
     variants = jobs.variants(db, _content(db, content_id))
-    compared = reports.compare(db, variants, wanted, wanted.by)
+    compared = reports.compare(db, variants, wanted)
     both = zip(variants, compared["variants"], strict=True)
     compared["variants"] = [_measured(request, variant, each) for variant, each in both]
     return analytics.VariantComparison.model_validate(compared)

@@ -402,7 +402,7 @@ class OpenAIClient:
                 "the call may have been billed.",
                 unanswered=True,
             ) from error
-        except (openai.OpenAIError, aiohttp.ClientError, ValueError, RecursionError) as error:
+        except (openai.OpenAIError, aiohttp.ClientError, ValueError) as error:
             why = "OpenAI's answer could not be read; the call may have been billed."
             raise GenerationError(why, unanswered=True, request_id=request_id) from error
 
@@ -504,10 +504,6 @@ async def _outcomes(calls: list[Call]) -> list[Answer | GenerationError]:
             outcomes.append(await call())
         except GenerationError as error:
             outcomes.append(error)
-        except Exception as error:  # must not take the others with it
-            log.exception("A call to OpenAI")
-            why = f"unexpected {type(error).__name__}; the call may have been billed."
-            outcomes.append(GenerationError(why, unanswered=True, attempts=1))
 
     if len(calls) == 1:
         await make(calls[0])
@@ -609,7 +605,11 @@ def _request_id(response: httpx2.Response) -> str | None:
 
 
 def _json(content: bytes) -> Any:
-    return json.loads(content.decode("utf-8-sig", "replace"))
+    """ValueError where it cannot be read."""
+    try:
+        return json.loads(content.decode("utf-8-sig", "replace"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _dig(value: Any, *path: str | int) -> Any:

@@ -109,7 +109,9 @@ def content(session: Session, wanted: analytics.ContentQuery) -> tuple[list[dict
         for row in rows
     ]
     if wanted.group_by == "segment":
-        names = {segment.id: segment.name for segment in session.scalars(select(SEGMENT))}
+        ids = [row["segment_id"] for row in listed]
+        segments = session.scalars(select(SEGMENT).where(SEGMENT.id.in_(ids)))
+        names = {segment.id: segment.name for segment in segments}
         listed = [row | {"segment_name": names.get(row["segment_id"])} for row in listed]
     elif wanted.group_by is None:
         ids = [row["content_id"] for row in listed]
@@ -143,8 +145,8 @@ def _page(each: Subquery, keys: list[Any], wanted: analytics.ContentQuery) -> An
     value = cast(_sortable(each, wanted.sort), Float)
     ordered = value.desc() if wanted.order == "desc" else value.asc()
     query = select(each, value.label("value")).order_by(value.is_(None), ordered, *keys)
-    if wanted.after:
-        last, last_keys = wanted.after
+    if after := wanted.after:
+        last, last_keys = after
         same = tuple_(*keys) > tuple_(*last_keys)
         if last is None:
             query = query.where(value.is_(None), same)
@@ -177,16 +179,15 @@ def performance(
 def compare(
     session: Session,
     variants: Sequence[models.GeneratedContent],
-    wanted: analytics.MetricFilter,
-    by: analytics.Rate,
+    wanted: analytics.VariantQuery,
 ) -> dict[str, Any]:
-    """The figures of each of these, and which of them leads by this rate."""
+    """The figures of each of these, and which of them leads by the rate that is asked for."""
     figures = performance(session, variants, wanted)
-    hits, trials = RATES[by]
+    hits, trials = RATES[wanted.by]
     compared = significance.compare([(each[hits], each[trials]) for each in figures])
     told = zip(figures, compared.enough, compared.p_values, compared.adjusted, strict=True)
     return {
-        "by": by,
+        "by": wanted.by,
         "leader": None if compared.leader is None else variants[compared.leader].id,
         "variants": [
             each | {"enough_data": enough, "p_value": p, "p_value_holm": p_holm}

@@ -175,7 +175,7 @@ def campaign(service: Service) -> Service:
 @pytest.mark.parametrize("order", ["desc", "asc"])
 @pytest.mark.parametrize("sort", SORTS)
 def test_pages_hold_each_content_once_in_order(campaign: Service, sort: str, order: str) -> None:
-    (everything,) = [list(pages(campaign, sort=sort, order=order, limit=1000))]
+    everything = list(pages(campaign, sort=sort, order=order, limit=1000))
     assert {row["content_id"] for row in everything} == set(range(1, 12))
     sign = -1 if order == "desc" else 1
     assert everything == sorted(

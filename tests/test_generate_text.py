@@ -322,6 +322,7 @@ def test_copy_in_an_odd_answer_is_kept(
         (400, '{"error": "model not loaded"}', "OpenAI answered 400: model not loaded", 0),
         (400, '[{"error": {"message": "bad"}}]', "OpenAI answered 400: bad", 0),
         (404, '{"detail": "Not Found"}', "OpenAI answered 404: Not Found", 0),
+        (400, "[" * 100_000, "OpenAI answered 400: no reason given", 0),
         (404, "", "OpenAI answered 404: no reason given", 0),
         # A gateway that gave up cannot know whether the call was billed.
         (504, "<html>Gateway Time-out</html>", "OpenAI answered 504", "unknown"),
