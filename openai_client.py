@@ -217,7 +217,7 @@ class OpenAIClient:
             came = _understood(outcomes[0], n)
         # Some models refuse n, some servers ignore it: they are asked for one text at a time.
         singly = await _outcomes([asking_for(1)] * (n - came))
-        if came <= 1:
+        if came == 1:
             self._one_only |= {each.model for each in singly if isinstance(each, Answer)}
         return self._together(outcomes + singly, n)
 
@@ -413,6 +413,8 @@ class OpenAIClient:
         unanswered = status in GATEWAY_TIMEOUTS
         out_of_money = "insufficient_quota" in (error.code, error.type)
         several = asked.get("n", 1) > 1 and error.code not in BLOCKED
+        if several and error.param == "n":  # any other refusal may be a stray one
+            self._one_only.add(asked["model"])
         return GenerationError(
             self._why_refused(error),
             cost_usd=None if unanswered else Decimal(0),

@@ -77,8 +77,10 @@ class Dropped(Response):
         raise ConnectionAbortedError("told to drop the connection")
 
 
-def _error(status: int, code: str, message: str, retry_after: Any = None) -> Response:
-    body = {"message": message, "type": code, "param": None, "code": code}
+def _error(
+    status: int, code: str, message: str, retry_after: Any = None, param: str | None = None
+) -> Response:
+    body = {"message": message, "type": code, "param": param, "code": code}
     headers = {"x-request-id": "req_refused"}
     if retry_after is not None:
         headers["retry-after"] = str(retry_after)
@@ -183,7 +185,7 @@ def _wrong_parameter(body: dict[str, Any]) -> Response | None:
     if not wrong:
         return None
     said = f"Unsupported parameter: '{wrong[0]}' with {model}"
-    return _error(400, "unsupported_parameter", said)
+    return _error(400, "unsupported_parameter", said, param=wrong[0])
 
 
 class StandIn:

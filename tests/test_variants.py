@@ -133,6 +133,9 @@ def test_a_refusal_of_n_in_any_words_is_understood(
         stand_in.will("verbatim", status=status, body=said)
         assert len(service.text(n=2).json()["variants"]) == 2
         assert len(stand_in.asked) == 3
+        stand_in.forget()
+        assert len(service.text(n=2).json()["variants"]) == 2
+        assert len(stand_in.asked) == 1, "it may have been a stray one: the prompt is paid once"
 
 
 def test_what_is_wrong_with_the_request_itself_is_said_and_not_remembered(
