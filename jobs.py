@@ -22,8 +22,9 @@ import models
 from database import SessionLocal, engine
 from group_commit import UNAVAILABLE, GroupCommit
 from images import KEEP_SECONDS
-from openai_client import Generation, GenerationError, Usage
+from openai_client import Generation, GenerationError
 from settings import settings
+from wire import Usage
 
 SETTLE_SECONDS = 30  # how long a database that went away is waited for
 LONGEST_CALL = {

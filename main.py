@@ -33,6 +33,7 @@ import pricing
 import process
 import reports
 import schemas
+import wire
 from settings import settings
 
 VERSION = "2.0.0"
@@ -488,7 +489,7 @@ def _image_url(request: Request, image: models.GeneratedContent | openai_client.
     return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
 
 
-def _usage(usage: openai_client.Usage | None) -> schemas.Usage | None:
+def _usage(usage: wire.Usage | None) -> schemas.Usage | None:
     return schemas.Usage.model_validate(usage) if usage else None
 
 

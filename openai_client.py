@@ -2,15 +2,11 @@
 
 import asyncio
 import hashlib
-import json
 import logging
-import math
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -20,6 +16,7 @@ import tenacity
 
 import models
 import pricing
+import wire
 from settings import Settings, stop
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -36,21 +33,8 @@ GPT_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
 BLOCKED = ("content_policy_violation", "moderation_blocked", "content_filter")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
 MAX_REASON = 500  # characters
-MAX_TOKENS = 2_147_483_647  # what an INTEGER column holds
 
 log = logging.getLogger("uvicorn.error")
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What OpenAI counted, in tokens; of `prompt_tokens`, some were in its cache and some were
-    written to it."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +47,7 @@ class Generation:
     result: str
     model: str
     cost_usd: Decimal | None
-    usage: Usage | None = None
+    usage: wire.Usage | None = None
     revised_prompt: str | None = None
     image_name: str | None = None
     image_expires_at: datetime | None = None
@@ -98,7 +82,7 @@ class GenerationError(Exception):
         *,
         model: str | None = None,
         cost_usd: Decimal | None = None,
-        usage: Usage | None = None,
+        usage: wire.Usage | None = None,
         unanswered: bool = False,
         model_gone: bool = False,
         n_refused: bool = False,
@@ -228,13 +212,13 @@ class OpenAIClient:
         failures.sort(key=lambda failure: not failure.unanswered)
         texts, why_not = [], [str(each) for each in failures if not each.n_refused]
         for answer in answers:
-            choices = _choices(answer.body) or [None]
+            choices = wire.choices(answer.body) or [None]
             for choice in choices:
-                if (text := _text(_dig(choice, "message", "content"))).strip():
+                if (text := wire.plain_text(wire.dig(choice, "message", "content"))).strip():
                     texts.append(text)
                 else:
-                    why_not.append(self._without_key(_why_empty(answer.body, choice)))
-        usages = [_usage(answer.body) for answer in answers]
+                    why_not.append(self._without_key(wire.why_empty(answer.body, choice)))
+        usages = [wire.text_usage(answer.body) for answer in answers]
         costs = [each.cost_usd for each in failures]
         for answer, usage in zip(answers, usages, strict=True):
             costs.append(_text_cost_usd(answer.model, usage) if usage else None)
@@ -242,7 +226,7 @@ class OpenAIClient:
         took: dict[str, Any] = {
             "model": outcomes[0].model,
             "cost_usd": None if None in costs else sum(filter(None, costs), Decimal(0)),
-            "usage": _sum([usage for usage in usages if usage]),
+            "usage": wire.added_up([usage for usage in usages if usage]),
             "attempts": sum(each.attempts or 0 for each in outcomes),
             "request_id": next((each.request_id for each in outcomes if each.request_id), None),
         }
@@ -271,17 +255,19 @@ class OpenAIClient:
             return {"model": model, "prompt": prompt, "size": size, "quality": own, "n": 1}
 
         answer = await self._ask(self._image, model, asked, user_id)
-        usage = _image_usage(answer.body)
+        usage = wire.image_usage(answer.body)
         cost_usd = _image_cost_usd(answer, usage, quality, size)
-        image = _dig(answer.body, "data", 0)
-        url = _text(_dig(image, "url")).strip()
+        image = wire.dig(answer.body, "data", 0)
+        url = wire.plain_text(wire.dig(image, "url")).strip()
         # Some gateways send a data: URL, in either place.
-        encoded = _text(_dig(image, "b64_json")) or (url if url.startswith("data:") else "")
+        encoded = wire.plain_text(wire.dig(image, "b64_json")) or (
+            url if url.startswith("data:") else ""
+        )
         encoded = encoded.rpartition(",")[2].strip()
         if not (encoded or url.lower().startswith(("http://", "https://"))):
             known = pricing.image_model(answer.model)
             raise GenerationError(
-                self._without_key(_message(answer.body) or "OpenAI answered without an image."),
+                self._without_key(wire.reason(answer.body) or "OpenAI answered without an image."),
                 model=answer.model,
                 # Tokens are billed whatever came of them; whether an image is, nobody knows.
                 cost_usd=cost_usd if known and known.bills_tokens else None,
@@ -294,7 +280,7 @@ class OpenAIClient:
             answer.model,
             cost_usd,
             usage,
-            _text(_dig(image, "revised_prompt")) or None,
+            wire.plain_text(wire.dig(image, "revised_prompt")) or None,
             attempts=answer.attempts,
             request_id=answer.request_id,
         )
@@ -388,8 +374,8 @@ class OpenAIClient:
             # The SDK's methods of each endpoint check their parameters against its types first and
             # build models of the answer: a third of a request's CPU, for what is known here.
             response = await self._openai.post(path, body=asked, cast_to=httpx2.Response)
-            request_id = _request_id(response)
-            return _json(response.content), request_id
+            request_id = wire.request_id(response)
+            return wire.read_json(response.content), request_id
         except openai.APIStatusError as error:
             raise self._refusal(error, asked) from error
         except openai.APIConnectionError as error:
@@ -422,8 +408,10 @@ class OpenAIClient:
             model_gone=status in (400, 404) and error.code == "model_not_found",
             n_refused=several and status in (400, 422),
             retryable=(status in (409, 429) or status >= 500) and not (unanswered or out_of_money),
-            retry_after_seconds=_retry_after_seconds(error.response.headers.get("retry-after", "")),
-            request_id=_request_id(error.response),
+            retry_after_seconds=wire.retry_after_seconds(
+                error.response.headers.get("retry-after", "")
+            ),
+            request_id=wire.request_id(error.response),
         )
 
     def _why_refused(self, error: openai.APIStatusError) -> str:
@@ -433,7 +421,7 @@ class OpenAIClient:
         if error.status_code == 403:
             return "OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use."
         try:
-            said = _message(_json(error.response.content))
+            said = wire.reason(wire.read_json(error.response.content))
         except ValueError:  # a proxy's page
             said = ""
         return self._without_key(
@@ -525,10 +513,10 @@ def _understood(outcome: Answer | GenerationError, n: int) -> int:
     """Of n texts asked for in one call, how many the server took the call for."""
     if isinstance(outcome, GenerationError):
         return 0 if outcome.n_refused else n
-    return min(n, len(_choices(outcome.body)) or n)
+    return min(n, len(wire.choices(outcome.body)) or n)
 
 
-def _text_cost_usd(model: str, usage: Usage) -> Decimal:
+def _text_cost_usd(model: str, usage: wire.Usage) -> Decimal:
     return pricing.text_cost_usd(
         model,
         usage.prompt_tokens,
@@ -538,10 +526,12 @@ def _text_cost_usd(model: str, usage: Usage) -> Decimal:
     )
 
 
-def _image_cost_usd(answer: Answer, usage: Usage | None, quality: str, size: str) -> Decimal | None:
+def _image_cost_usd(
+    answer: Answer, usage: wire.Usage | None, quality: str, size: str
+) -> Decimal | None:
     if usage is None:
         return pricing.image_cost_usd(answer.model, quality, size)
-    images = _count(_dig(answer.body, "usage", "input_tokens_details", "image_tokens")) or 0
+    images = wire.count(wire.dig(answer.body, "usage", "input_tokens_details", "image_tokens")) or 0
     images = min(images, usage.prompt_tokens)
     text = usage.prompt_tokens - images
     # All output is billed as image: no model of the table has another price for text.
@@ -584,122 +574,3 @@ def _pause_seconds(state: tenacity.RetryCallState) -> float:
     error = state.outcome and state.outcome.exception()
     asked = error.retry_after_seconds if isinstance(error, GenerationError) else None
     return _growing_pause_seconds(state) if asked is None else asked
-
-
-def _retry_after_seconds(value: str) -> float | None:
-    """Retry-After (RFC 9110): seconds, or a date."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _request_id(response: httpx2.Response) -> str | None:
-    return _text(response.headers.get("x-request-id"))[:255] or None
-
-
-# OpenAI-compatible servers leave fields out or fill them oddly. Whatever else is odd, copy that was
-# paid for is kept: each field is read by itself.
-
-
-def _json(content: bytes) -> Any:
-    """ValueError where it cannot be read."""
-    try:
-        return json.loads(content.decode("utf-8-sig", "replace"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _dig(value: Any, *path: str | int) -> Any:
-    """What lies at the path inside the JSON value; None where the path ends early."""
-    for step in path:
-        if isinstance(value, dict) and isinstance(step, str):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and len(value) > step:
-            value = value[step]
-        else:
-            return None
-    return value
-
-
-def _text(value: Any) -> str:
-    """The text, or the texts of a list of parts, as every database can store it."""
-    if isinstance(value, list):
-        value = "".join(_text(_dig(part, "text")) for part in value)
-    if not isinstance(value, str):
-        return ""
-    return value.replace("\x00", "").encode(errors="replace").decode()
-
-
-def _choices(answer: Any) -> list[Any]:
-    choices = _dig(answer, "choices")
-    return choices if isinstance(choices, list) else []
-
-
-def _message(answer: Any) -> str:
-    """What a server gives as its reason, wherever it puts it."""
-    if isinstance(answer, list):
-        answer = _dig(answer, 0)
-    for path in (("error", "message"), ("message",), ("error",), ("detail",)):
-        if text := _text(_dig(answer, *path)):
-            return text
-    return ""
-
-
-def _usage(answer: Any) -> Usage | None:
-    """The tokens of a text, where the server counted them plausibly."""
-    return _counted(answer, "prompt", "completion")
-
-
-def _sum(usages: list[Usage]) -> Usage | None:
-    """What several calls took together; a detail that none of them told stays unknown."""
-    if not usages:
-        return None
-    together: list[Any] = []
-    for counts in zip(*map(astuple, usages), strict=True):
-        told = [count for count in counts if count is not None]
-        together.append(min(sum(told), MAX_TOKENS) if told else None)
-    return Usage(*together)
-
-
-def _image_usage(answer: Any) -> Usage | None:
-    """The same for an image: its input and output tokens."""
-    return _counted(answer, "input", "output")
-
-
-def _counted(answer: Any, sent: str, received: str) -> Usage | None:
-    usage = _dig(answer, "usage")
-    prompt_tokens = _count(_dig(usage, f"{sent}_tokens"))
-    completion_tokens = _count(_dig(usage, f"{received}_tokens"))
-    if prompt_tokens is None or completion_tokens is None:
-        return None
-    details = _dig(usage, f"{sent}_tokens_details")
-    cached_tokens = _count(_dig(details, "cached_tokens"))
-    cache_write_tokens = _count(_dig(details, "cache_write_tokens"))
-    if cached_tokens is not None:
-        cached_tokens = min(cached_tokens, prompt_tokens)
-    if cache_write_tokens is not None:
-        cache_write_tokens = min(cache_write_tokens, prompt_tokens - (cached_tokens or 0))
-    total_tokens = _count(_dig(usage, "total_tokens")) or prompt_tokens + completion_tokens
-    return Usage(prompt_tokens, completion_tokens, total_tokens, cached_tokens, cache_write_tokens)
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, int | float) and 0 <= value <= MAX_TOKENS and value == int(value):
-        return int(value)
-    return None
-
-
-def _why_empty(answer: Any, choice: Any) -> str:
-    if refusal := _text(_dig(choice, "message", "refusal")):
-        return f"the model refused: {refusal}"
-    finish_reason = _dig(choice, "finish_reason")
-    if finish_reason == "length":
-        return "max_tokens was used up before any text came. Ask with a larger max_tokens."
-    if finish_reason == "content_filter":
-        return "OpenAI's content filter held the text back. Change the prompt."
-    return _message(answer) or "OpenAI answered without any text."

@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
-    ("settings", "pricing", "models", "group_commit", "significance"),
+    ("settings", "pricing", "models", "group_commit", "significance", "wire"),
     ("database", "fields", "openai_client", "process"),
     ("analytics", "errors", "images"),
     ("jobs", "metrics", "reports", "schemas"),
