@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import httpx2
@@ -25,6 +25,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 # connection that the server is closing is lost, and may have been billed.
 IDLE_CONNECTION_SECONDS = 4
 GATEWAY_TIMEOUTS = (408, 504, 524)
+# The SDK leaves the body of a 200 to us: what comes of one that breaks off is not lost.
+READ_HERE: bool = True
 # More than a chat template adds to each message and to the whole: OpenAI's adds 4 and 3 (its
 # cookbook, How to count tokens with tiktoken).
 TEMPLATE_TOKENS = 32
@@ -214,7 +216,7 @@ class OpenAIClient:
         for answer in answers:
             choices = wire.choices(answer.body) or [None]
             for choice in choices:
-                if (text := wire.plain_text(wire.dig(choice, "message", "content"))).strip():
+                if (text := wire.choice_text(choice)).strip():
                     texts.append(text)
                 else:
                     why_not.append(self._without_key(wire.why_empty(answer.body, choice)))
@@ -257,12 +259,11 @@ class OpenAIClient:
         answer = await self._ask(self._image, model, asked, user_id)
         usage = wire.image_usage(answer.body)
         cost_usd = _image_cost_usd(answer, usage, quality, size)
-        image = wire.dig(answer.body, "data", 0)
-        url = wire.plain_text(wire.dig(image, "url")).strip()
+        image = wire.image(answer.body)
+        given = [wire.dig(image, name) for name in ("url", "b64_json")]
+        url, encoded = (each.strip() if isinstance(each, str) else "" for each in given)
         # Some gateways send a data: URL, in either place.
-        encoded = wire.plain_text(wire.dig(image, "b64_json")) or (
-            url if url.startswith("data:") else ""
-        )
+        encoded = encoded or (url if url.startswith("data:") else "")
         encoded = encoded.rpartition(",")[2].strip()
         if not (encoded or url.lower().startswith(("http://", "https://"))):
             known = pricing.image_model(answer.model)
@@ -373,9 +374,12 @@ class OpenAIClient:
         try:
             # The SDK's methods of each endpoint check their parameters against its types first and
             # build models of the answer: a third of a request's CPU, for what is known here.
-            response = await self._openai.post(path, body=asked, cast_to=httpx2.Response)
+            response = await self._openai.post(
+                path, body=asked, cast_to=httpx2.Response, stream=READ_HERE
+            )
+            assert isinstance(response, httpx2.Response)
             request_id = wire.request_id(response)
-            return wire.read_json(response.content), request_id
+            return await _read(response, "text" if path == self._text.path else "image"), request_id
         except openai.APIStatusError as error:
             raise self._refusal(error, asked) from error
         except openai.APIConnectionError as error:
@@ -383,14 +387,19 @@ class OpenAIClient:
                 why = f"{host} cannot be reached. Check the network and OPENAI_BASE_URL."
                 timed_out = isinstance(unreached, aiohttp.ConnectionTimeoutError)
                 raise GenerationError(why, cost_usd=Decimal(0), retryable=not timed_out) from error
-            raise GenerationError(
-                f"the connection to {host} broke off before the answer was complete; "
-                "the call may have been billed.",
-                unanswered=True,
-            ) from error
+            raise self._broke_off() from error
+        except httpx2.HTTPError as error:
+            raise self._broke_off() from error
         except (openai.OpenAIError, aiohttp.ClientError, ValueError) as error:
             why = "OpenAI's answer could not be read; the call may have been billed."
             raise GenerationError(why, unanswered=True, request_id=request_id) from error
+
+    def _broke_off(self) -> GenerationError:
+        return GenerationError(
+            f"the connection to {self._openai.base_url.host} broke off before the answer was "
+            "complete; the call may have been billed.",
+            unanswered=True,
+        )
 
     def _refusal(self, error: openai.APIStatusError, asked: dict[str, Any]) -> GenerationError:
         """An error status for people and for the books."""
@@ -482,6 +491,26 @@ def prompt_tokens_at_most(messages: list[dict[str, str]]) -> int:
     return TEMPLATE_TOKENS + sum(
         TEMPLATE_TOKENS + len(message["content"].encode()) for message in messages
     )
+
+
+async def _read(response: httpx2.Response, kind: Literal["text", "image"]) -> Any:
+    """The body of a 200. Of one that breaks off, by itself or because nobody waits for it any
+    longer, the result it holds all the same; raises what broke it off where there is none."""
+    received, broke_off = bytearray(), None
+    try:
+        async for chunk in response.aiter_raw():
+            received += chunk
+    except (httpx2.HTTPError, asyncio.CancelledError) as error:
+        broke_off = error
+    finally:
+        await response.aclose()
+    try:
+        body = wire.read_result(bytes(received), response.charset_encoding, kind)
+    except ValueError as error:
+        raise broke_off or error from None
+    if broke_off and not wire.has_result(body):
+        raise broke_off
+    return body
 
 
 async def _outcomes(calls: list[Call]) -> list[Answer | GenerationError]:

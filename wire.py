@@ -4,16 +4,38 @@ OpenAI-compatible servers leave fields out or fill them oddly. Whatever else is 
 paid for is kept: each field is read by itself.
 """
 
+import contextlib
 import json
 import math
+import re
 import time
+import zlib
+from collections import deque
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 
 MAX_TOKENS = 2_147_483_647  # what an INTEGER column holds
+MAX_LAYERS, CHUNK_BYTES = 3, 65_536
+# A text's `finish_reason` where the response broke off before it told one.
+INCOMPLETE = "incomplete"
+# Where a part of a text has it, and parts that are none.
+TEXTS = ("text", "content", "value", "parts")
+THOUGHTS = ("reasoning", "reasoning_text", "thinking")
+# JSON, leniently: a string, also one without an end; a sign; anything else.
+TOKEN = re.compile(
+    r""""[^"\\]*(?:\\.[^"\\]*)*(?:(?P<end>")|\\?\Z)|[{}\[\],:]|[^\s{}\[\],:"]+""", re.DOTALL
+)
+OPENING = re.compile(r"[{\[]")
+ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
+CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
+# Server-sent events: what is not data in them.
+EVENT = re.compile(r"^data:", re.MULTILINE)
+NOT_DATA = re.compile(r"^data: *(?:\[DONE\])?|^(?:event|id|retry):.*|^:.*", re.MULTILINE)
+RESULT = re.compile(r'"(?:choices|b64_json|url)\\*"')
 
 
 @dataclass(frozen=True)
@@ -44,12 +66,196 @@ def request_id(response: httpx2.Response) -> str | None:
     return plain_text(response.headers.get("x-request-id"))[:255] or None
 
 
-def read_json(content: bytes) -> Any:
+def read_json(content: bytes, charset: str | None = None) -> Any:
     """ValueError where it cannot be read."""
     try:
-        return json.loads(content.decode("utf-8-sig", "replace"))
+        return json.loads(_decoded(_inflated(content), charset))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def read_result(content: bytes, charset: str | None, kind: Literal["text", "image"]) -> Any:
+    """The body of a 200, with its texts or its image where `choices` and `image` look for them,
+    whatever they are wrapped in: compression, another encoding, events of a stream nobody asked
+    for, JSON in JSON, words before or behind it, any depth, an end that is missing. ValueError
+    where there is neither a result nor JSON."""
+    text = _decoded(_inflated(content), charset)
+    holds = _holds_choices if kind == "text" else _is_image
+    documents, is_cut = [], False
+    try:
+        body = json.loads(text)
+        if _holds_choices(body) or image(body):
+            return body
+        documents = [body]
+    except (ValueError, RecursionError):
+        # Half a text is worth keeping, half an image is none.
+        documents, is_cut = _documents(text, cut_strings=kind == "text")
+        body = None
+    found = _outermost(documents, holds)
+    if not found and body is not None:
+        return body
+    usage = _last(documents, "usage")
+    if kind == "image":
+        return _result({"data": found[-1:], "usage": usage}, body)
+    others = {name: _last(documents, name) for name in ("service_tier", "error")}
+    return _result({"choices": _merged(found, is_cut), "usage": usage, **others}, body)
+
+
+def _result(found: dict[str, Any], body: Any) -> dict[str, Any]:
+    if body is None and not has_result(found):
+        raise ValueError("it holds no result and is no JSON")
+    return found
+
+
+def has_result(body: Any) -> bool:
+    """Whether there is some text, or an image."""
+    return bool(image(body)) or any(choice_text(each).strip() for each in choices(body))
+
+
+def _inflated(content: bytes) -> bytes:
+    """Without gzip or deflate, whether a header tells of it or not; of what broke off, all that
+    came."""
+    for _ in range(MAX_LAYERS):
+        is_zlib = content[:1] == b"x" and int.from_bytes(content[:2]) % 31 == 0
+        if not (is_zlib or content[:2] == b"\x1f\x8b"):
+            break
+        content = _inflated_once(content)
+    return content
+
+
+def _inflated_once(content: bytes) -> bytes:
+    whole, rest = bytearray(), content
+    while rest:
+        inflating = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, as it begins
+        try:
+            for start in range(0, len(rest), CHUNK_BYTES):
+                whole += inflating.decompress(rest[start : start + CHUNK_BYTES])
+        except zlib.error:
+            break
+        rest = inflating.unused_data
+    return bytes(whole)
+
+
+def _decoded(content: bytes, charset: str | None) -> str:
+    """As UTF-8, 16 or 32 by its first bytes; where that fails, as the header says."""
+    detected = json.detect_encoding(content)
+    for encoding in (detected, charset):
+        with contextlib.suppress(UnicodeDecodeError, LookupError):
+            return content.decode(encoding or detected)
+    return content.decode(detected, "replace")
+
+
+def _documents(text: str, *, cut_strings: bool) -> tuple[list[Any], bool]:
+    """The JSON objects and lists in the text, one after the other, and whether the last one is
+    cut."""
+    if EVENT.search(text):
+        text = NOT_DATA.sub("", text.replace("\r", "\n"))
+    documents: list[Any] = []
+    end: int | None = 0
+    while end is not None and (start := OPENING.search(text, end)):
+        document, end = _lenient(text, start.start(), cut_strings=cut_strings)
+        documents.append(document)
+    return documents, end is None
+
+
+def _lenient(text: str, start: int, *, cut_strings: bool) -> tuple[Any, int | None]:
+    """The JSON value that begins there and where it ends; of one that is cut, what there is, and
+    None. Python's own reader gives up on those, and on a thousand levels."""
+    holders: list[Any] = [[]]
+    keys: list[str | None] = [None]
+    for token in TOKEN.finditer(text, start):
+        sign = token[0]
+        if sign in ("}", "]"):
+            holders.pop()
+            keys.pop()
+            if len(holders) == 1:
+                return holders[0][0], token.end()
+        elif sign == ",":
+            keys[-1] = None
+        elif sign != ":":
+            is_cut = sign[0] == '"' and token["end"] is None
+            value = None if is_cut and not cut_strings else _value(sign)
+            holder, key = holders[-1], keys[-1]
+            if isinstance(holder, list):
+                holder.append(value)
+            elif key is not None:
+                holder[key] = value
+            elif isinstance(value, str):
+                keys[-1] = value
+            if isinstance(value, dict | list):
+                holders.append(value)
+                keys.append(None)
+    return holders[0][0], None
+
+
+def _value(sign: str) -> Any:
+    """What the sign stands for: a new object or list, a string, also with odd escapes or cut."""
+    if sign in ("{", "["):
+        return {} if sign == "{" else []
+    with contextlib.suppress(ValueError):
+        return json.loads(sign, strict=False)
+    if not sign.startswith('"'):
+        return None
+    inside = CUT_ESCAPE.sub("", sign[1:].removesuffix('"'))
+    plain = ESCAPE.sub(lambda escape: escape[0] if escape[1] else r"\\", inside)
+    return json.loads(f'"{plain}"', strict=False)
+
+
+def _outermost(documents: list[Any], holds: Callable[[Any], bool]) -> list[dict[str, Any]]:
+    """The objects for which this holds and that are in no other, in order; also those of JSON in
+    strings."""
+    found: list[dict[str, Any]] = []
+    waiting = deque(documents)
+    while waiting:
+        value = waiting.popleft()
+        if isinstance(value, str) and RESULT.search(value):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                value, _ = _documents(value, cut_strings=False)
+        if isinstance(value, dict) and holds(value):
+            found.append(value)
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return found
+
+
+def _last(documents: list[Any], name: str) -> Any:
+    """The last value of this name."""
+    named = _outermost(documents, lambda value: dig(value, name) is not None)
+    return named[-1][name] if named else None
+
+
+def _holds_choices(value: Any) -> bool:
+    found = dig(value, "choices")
+    return isinstance(found, list | dict) and bool(found)
+
+
+def _is_image(value: Any) -> bool:
+    return any(isinstance(url := dig(value, name), str) and url for name in ("b64_json", "url"))
+
+
+def _merged(holders: list[dict[str, Any]], is_cut: bool) -> list[dict[str, Any]]:
+    """The choices of all of these, such as the pieces of a stream, by their index."""
+    merged: dict[int, dict[str, Any]] = {}
+    for holder in holders:
+        for place, choice in enumerate(choices(holder)):
+            index = count(dig(choice, "index"))
+            blank = {"message": {"content": ""}, "finish_reason": None, "in_pieces": False}
+            whole = merged.setdefault(place if index is None else index, blank)
+            message, piece = whole["message"], dig(choice, "delta")
+            text = choice_text(choice)
+            message["content"] = message["content"] + text if piece or not text else text
+            for said in (dig(choice, "message", "refusal"), dig(piece, "refusal")):
+                message["refusal"] = said or message.get("refusal")
+            whole["finish_reason"] = dig(choice, "finish_reason") or whole["finish_reason"]
+            whole["in_pieces"] = whole["in_pieces"] or piece is not None
+    for whole in merged.values():
+        if not whole["finish_reason"] and (is_cut or whole["in_pieces"]):
+            whole["finish_reason"] = INCOMPLETE
+    return list(merged.values())
 
 
 def dig(value: Any, *path: str | int) -> Any:
@@ -65,24 +271,49 @@ def dig(value: Any, *path: str | int) -> Any:
 
 
 def plain_text(value: Any) -> str:
-    """The text, or the texts of a list of parts, as every database can store it."""
-    if isinstance(value, list):
-        value = "".join(plain_text(dig(part, "text")) for part in value)
-    if not isinstance(value, str):
-        return ""
-    return value.replace("\x00", "").encode(errors="replace").decode()
+    """The text, or the texts of parts, however nested, as every database can store it."""
+    texts: list[str] = []
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, list):
+            waiting += reversed(part)
+        elif isinstance(part, dict) and part.get("type") not in THOUGHTS:
+            waiting += [part[name] for name in TEXTS if part.get(name)][:1]
+    return "".join(texts).replace("\x00", "").encode(errors="replace").decode()
 
 
 def choices(answer: Any) -> list[Any]:
-    choices = dig(answer, "choices")
-    return choices if isinstance(choices, list) else []
+    found = dig(answer, "choices")
+    if isinstance(found, dict):  # one alone, or by their numbers
+        return [found] if found.keys() & {"message", "delta", "text"} else list(found.values())
+    return found if isinstance(found, list) else []
+
+
+def choice_text(choice: Any) -> str:
+    """The copy of a choice, or of a piece of one."""
+    for part in (dig(choice, "message"), dig(choice, "delta"), choice):
+        if text := plain_text(part):
+            return text
+    return ""
+
+
+def image(answer: Any) -> Any:
+    """The image, with its `url` or itself as `b64_json`; None where there is none."""
+    found = dig(answer, "data", 0)
+    return found if _is_image(found) else None
 
 
 def reason(answer: Any) -> str:
     """What a server gives as its reason, wherever it puts it."""
     if isinstance(answer, list):
         answer = dig(answer, 0)
-    for path in (("error", "message"), ("message",), ("error",), ("detail",)):
+    for path in (
+        *(("error", "message"), ("message",), ("error",), ("detail",)),
+        ("detail", 0, "msg"),
+    ):
         if said := plain_text(dig(answer, *path)):
             return said
     return ""
@@ -127,6 +358,11 @@ def _counted(answer: Any, sent: str, received: str) -> Usage | None:
 
 
 def count(value: Any) -> int | None:
+    """The number of tokens; None where it is none."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(MAX_TOKENS)):
+        value = int(value)
+    if isinstance(value, bool):
+        return None
     if isinstance(value, int | float) and 0 <= value <= MAX_TOKENS and value == int(value):
         return int(value)
     return None

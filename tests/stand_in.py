@@ -10,7 +10,8 @@ Its next answers are told over HTTP, one behaviour for each, in order:
 and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
 wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; "ok" takes
 a `usage`, a `text`, a list of `texts` or the `url` of an image to answer with, and "verbatim" a
-`status` and a `body`. Models of ONE_ONLY refuse n > 1, as OpenAI's thinking ones do.
+`status`, a `body` (or one in `base64`) and `headers`; "dropped" takes what it sends of a `body`.
+Models of ONE_ONLY refuse n > 1, as OpenAI's thinking ones do.
 With --today it refuses the models that OpenAI has shut down, otherwise it serves them. What else it
 can do: python -m tests.stand_in --help
 """
@@ -71,9 +72,9 @@ class Dropped(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = (self.media_type or "application/json").encode()
-        headers = [(b"content-type", kind), (b"content-length", b"1000")]
+        headers = [(b"content-type", kind), (b"content-length", b"100000")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b'{"id": "', "more_body": True})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
         raise ConnectionAbortedError("told to drop the connection")
 
 
@@ -132,11 +133,13 @@ def _wrong_shape(request: Request, told: dict[str, Any]) -> Response:
 
 
 def _verbatim(request: Request, told: dict[str, Any]) -> Response:
-    return Response(told["body"], told.get("status", 200), media_type="application/json")
+    body = base64.b64decode(told["base64"]) if "base64" in told else told["body"]
+    headers = {"content-type": "application/json", **told.get("headers", {})}
+    return Response(body, told.get("status", 200), headers)
 
 
 def _dropped(request: Request, told: dict[str, Any]) -> Response:
-    return Dropped()
+    return Dropped(told.get("body", '{"id": "'))
 
 
 # Behaviours that replace the answer.
@@ -313,7 +316,9 @@ class StandIn:
         if kind in ("busy_once", "cut_once") and not self.images.pop(kind, None):
             self.images[kind] = b"was asked for"
             busy = Response(status_code=503)
-            return busy if kind == "busy_once" else Dropped(media_type="image/jpeg")
+            return (
+                busy if kind == "busy_once" else Dropped(b"\xff\xd8\xff", media_type="image/jpeg")
+            )
         if kind == "redirected":
             return RedirectResponse(request.url_for("odd_image", kind="webp"))
         if kind == "circle":
