@@ -254,10 +254,13 @@ class MeasuredContent(BaseModel):
     model: str | None = Field(examples=["gpt-3.5-turbo"])
     segment_id: int | None = Field(examples=[1])
     tone: str | None = Field(examples=["친근한"])
+    finish_reason: str | None = Field(examples=["stop"])
+    cut: bool | None = Field(examples=[False])
 
 
 class ContentFigures(Figures, MeasuredContent):
-    """One text or image; for an image, `result` is its URL."""
+    """One text or image; for an image, `result` is its URL. A text is `cut` where it ended before
+    its model was done with it."""
 
 
 class Group(BaseModel):

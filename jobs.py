@@ -274,6 +274,7 @@ def _generation(row: models.GenJob, contents: Sequence[models.GeneratedContent])
         content.image_name,
         content.image_expires_at,
         others=tuple(each.result for each in others),
+        finish_reasons=tuple(each.finish_reason for each in contents),
         warning=row.error_message,
     )
 
@@ -312,9 +313,15 @@ def _settlement(job: Job, job_id: int, outcome: Generation | GenerationError) ->
         "image_expires_at": outcome.image_expires_at,
         "created_at": now,
     }
+    parts = zip(outcome.results, outcome.finish_reasons, outcome.shares_usd, strict=True)
     contents = [
-        {**content, "result": result, "cost": None if usd is None else float(usd)}
-        for result, usd in zip(outcome.results, outcome.shares_usd, strict=True)
+        {
+            **content,
+            "result": result,
+            "finish_reason": finish_reason,
+            "cost": None if usd is None else float(usd),
+        }
+        for result, finish_reason, usd in parts
     ]
     return Settlement(job_id, columns, contents)
 

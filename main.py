@@ -194,12 +194,19 @@ async def generate_text(
     made = done.generation
     if done.replayed:
         response.headers.update(REPLAYED)
-    parts = zip(done.content_ids, made.results, made.shares_usd, strict=True)
-    variants = [schemas.Variant(id=id_, text=result, cost=usd) for id_, result, usd in parts]
+    parts = zip(done.content_ids, made.results, made.shares_usd, made.finish_reasons, strict=True)
+    variants = [
+        schemas.Variant(
+            id=id_, text=text, cost=usd, finish_reason=reason, cut=models.is_cut(reason)
+        )
+        for id_, text, usd, reason in parts
+    ]
     return schemas.TextAnswer(
         id=variants[0].id,
         job_id=done.job_id,
         text=variants[0].text,
+        finish_reason=variants[0].finish_reason,
+        cut=variants[0].cut,
         variants=variants,
         usage=_usage(made.usage),
         cost=made.cost_usd,
@@ -502,7 +509,11 @@ def _measured(
     request: Request, content: models.GeneratedContent, figures: dict[str, Any]
 ) -> dict[str, Any]:
     """The figures of this content, with what it is."""
-    own = {"content_id": content.id, "result": _image_url(request, content)}
+    own = {
+        "content_id": content.id,
+        "result": _image_url(request, content),
+        "cut": content.cut,
+    }
     return vars(content) | figures | own
 
 

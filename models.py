@@ -15,6 +15,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def is_cut(finish_reason: str | None) -> bool | None:
+    """Whether a text ended before its model was done with it; None where nobody said."""
+    return None if finish_reason is None else finish_reason.lower() != "stop"
+
+
 class Base(DeclarativeBase):
     pass
 
@@ -36,7 +41,8 @@ class GeneratedContent(Base):
     """What was made by the job `job_id`: `content_type` is "text" or "image"; an image's `result`
     is the URL it had when it was made, `image_name` its name in the image store. An image that
     could not be stored is gone after `image_expires_at`. `segment_id`, `tone` and `keywords` (a
-    JSON list as text) are what was asked for; `cost` is its share of the job's."""
+    JSON list as text) are what was asked for; `cost` is its share of the job's. `finish_reason` is
+    what OpenAI said of a text's end."""
 
     __tablename__ = "generated_content"
 
@@ -54,6 +60,11 @@ class GeneratedContent(Base):
     tone: Mapped[str | None] = mapped_column(String(100))
     keywords: Mapped[str | None] = mapped_column(Text)
     cost: Mapped[float | None] = mapped_column(Float)
+    finish_reason: Mapped[str | None] = mapped_column(String(50))
+
+    @property
+    def cut(self) -> bool | None:
+        return is_cut(self.finish_reason)
 
 
 class GenJob(Base):

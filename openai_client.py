@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,12 @@ TEMPLATE_TOKENS = 32
 GPT_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
 # Refusals of what was asked for, whichever way it is asked.
 BLOCKED = ("content_policy_violation", "moderation_blocked", "content_filter")
+# What a text's finish_reason means for people.
+CUT_BY = {
+    "length": "cut off at max_tokens. Ask with a larger max_tokens.",
+    "content_filter": "cut off by OpenAI's content filter. Change the prompt.",
+    wire.INCOMPLETE: "cut off: OpenAI's answer broke off before its end.",
+}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
 MAX_REASON = 500  # characters
 
@@ -42,9 +49,10 @@ log = logging.getLogger("uvicorn.error")
 @dataclass(frozen=True)
 class Generation:
     """What came of one generation: copy, or an image's URL (http(s):, or data: with the image
-    itself). `others` are the variants of the copy beside it, and `warning` says why they are fewer
-    than were asked for. `model` is the one that worked. An unknown cost is None. A stored image
-    has its `image_name`; any other may be gone after `image_expires_at`."""
+    itself). `others` are the variants of the copy beside it, `finish_reasons` how each of all
+    these ended, and `warning` says why they are fewer than were asked for, or not whole. `model` is
+    the one that worked. An unknown cost is None. A stored image has its `image_name`; any other may
+    be gone after `image_expires_at`."""
 
     result: str
     model: str
@@ -56,6 +64,7 @@ class Generation:
     attempts: int | None = None
     request_id: str | None = None
     others: tuple[str, ...] = ()
+    finish_reasons: tuple[str | None, ...] = (None,)
     warning: str | None = None
 
     @property
@@ -212,12 +221,14 @@ class OpenAIClient:
         answers = [each for each in outcomes if isinstance(each, Answer)]
         failures = [each for each in outcomes if isinstance(each, GenerationError)]
         failures.sort(key=lambda failure: not failure.unanswered)
-        texts, why_not = [], [str(each) for each in failures if not each.n_refused]
+        texts, ends = list[str](), list[str | None]()
+        why_not = [str(each) for each in failures if not each.n_refused]
         for answer in answers:
             choices = wire.choices(answer.body) or [None]
             for choice in choices:
                 if (text := wire.choice_text(choice)).strip():
                     texts.append(text)
+                    ends.append(wire.finish_reason(choice))
                 else:
                     why_not.append(self._without_key(wire.why_empty(answer.body, choice)))
         usages = [wire.text_usage(answer.body) for answer in answers]
@@ -235,10 +246,16 @@ class OpenAIClient:
         if not texts:
             unanswered = any(each.unanswered for each in failures)
             raise GenerationError(why_not[0], unanswered=unanswered, **took)
-        warning = None
+        warnings = _why_cut(ends[:n])
         if missing := max(0, n - len(texts)):
-            warning = f"{missing} of the {n} variants came to nothing: {why_not[0]}"
-        return Generation(texts[0], others=tuple(texts[1:n]), warning=warning, **took)
+            warnings.insert(0, f"{missing} of the {n} variants came to nothing: {why_not[0]}")
+        return Generation(
+            texts[0],
+            others=tuple(texts[1:n]),
+            finish_reasons=tuple(ends[:n]),
+            warning=" ".join(warnings) or None,
+            **took,
+        )
 
     async def generate_image(
         self,
@@ -543,6 +560,22 @@ def _understood(outcome: Answer | GenerationError, n: int) -> int:
     if isinstance(outcome, GenerationError):
         return 0 if outcome.n_refused else n
     return min(n, len(wire.choices(outcome.body)) or n)
+
+
+def _why_cut(finish_reasons: list[str | None]) -> list[str]:
+    """Which of the texts are not whole and what to do, a sentence or two for each reason."""
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for place, finish_reason in enumerate(finish_reasons, 1):
+        if finish_reason and models.is_cut(finish_reason):
+            places[finish_reason].append(str(place))
+    warnings = []
+    for finish_reason, numbers in places.items():
+        *before, last = numbers
+        which = f"Variants {', '.join(before)} and {last} were" if before else f"Variant {last} was"
+        which = "The text was" if len(finish_reasons) == 1 else which
+        why = CUT_BY.get(finish_reason, f"cut off (finish_reason {finish_reason}).")
+        warnings.append(f"{which} {why}")
+    return warnings
 
 
 def _text_cost_usd(model: str, usage: wire.Usage) -> Decimal:

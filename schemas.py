@@ -102,24 +102,29 @@ class Usage(BaseModel):
 
 
 class Variant(BaseModel):
-    """One of the texts of a generation, and its share of the cost in US dollars."""
+    """One of the texts of a generation, and its share of the cost in US dollars. `cut`: it ended
+    before its model was done with it, as `finish_reason` tells; both are null where nobody said."""
 
     id: int | None
     text: str
     cost: Dollars | None
+    finish_reason: str | None = Field(examples=["stop"])
+    cut: bool | None = Field(examples=[False])
 
 
 class TextAnswer(BaseModel):
     """`variants` are all texts, the first of them is also `text`; `warning` says why they are fewer
-    than `n`. `id` is that of /content/history, `job_id` that of /costs/history; `id` is null where
-    the database went away meanwhile and only the server's log has the text. `cost` (US dollars, of
-    all variants together) is null where OpenAI did not report all tokens; `usage` is what it
-    reported."""
+    than `n`, and which of them were cut off. `id` is that of /content/history, `job_id` that of
+    /costs/history; `id` is null where the database went away meanwhile and only the server's log
+    has the text. `cost` (US dollars, of all variants together) is null where OpenAI did not report
+    all tokens; `usage` is what it reported."""
 
     success: bool = True
     id: int | None
     job_id: int
     text: str
+    finish_reason: str | None
+    cut: bool | None
     variants: list[Variant]
     usage: Usage | None
     cost: Dollars | None
@@ -134,11 +139,15 @@ class TextAnswer(BaseModel):
                     "id": 15,
                     "job_id": 342,
                     "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
+                    "finish_reason": "stop",
+                    "cut": False,
                     "variants": [
                         {
                             "id": 15,
                             "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
                             "cost": 0.0000705,
+                            "finish_reason": "stop",
+                            "cut": False,
                         }
                     ],
                     "usage": {"prompt_tokens": 45, "completion_tokens": 32, "total_tokens": 77},
@@ -342,7 +351,9 @@ class Message(BaseModel):
 
 
 class Content(BaseModel):
-    """One thing generated; for an image, `result` is its URL."""
+    """One thing generated; for an image, `result` is its URL. `cut`: a text that ended before its
+    model was done with it, as `finish_reason` tells; both are null for images, and where nobody
+    said."""
 
     id: int
     content_type: str
@@ -350,6 +361,8 @@ class Content(BaseModel):
     result: str
     model: str | None
     created_at: Timestamp | None
+    finish_reason: str | None
+    cut: bool | None
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -362,6 +375,8 @@ class Content(BaseModel):
                     "result": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
                     "model": "gpt-3.5-turbo",
                     "created_at": "2026-11-23T15:30:00",
+                    "finish_reason": "stop",
+                    "cut": False,
                 }
             ]
         },
@@ -494,7 +509,15 @@ class ContentItem(Content):
         item.request = Asked.model_validate(content)
         item.performance = Figures.model_validate(figures)
         item.siblings = [
-            Variant.model_validate({"id": each.id, "text": each.result, "cost": each.cost})
+            Variant.model_validate(
+                {
+                    "id": each.id,
+                    "text": each.result,
+                    "cost": each.cost,
+                    "finish_reason": each.finish_reason,
+                    "cut": each.cut,
+                }
+            )
             for each in variants
             if each.id != content.id
         ]

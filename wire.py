@@ -19,6 +19,7 @@ from typing import Any, Literal
 import httpx2
 
 MAX_TOKENS = 2_147_483_647  # what an INTEGER column holds
+MAX_FINISH_REASON = 50  # characters, as the column has
 MAX_LAYERS, CHUNK_BYTES = 3, 65_536
 # A text's `finish_reason` where the response broke off before it told one.
 INCOMPLETE = "incomplete"
@@ -298,6 +299,12 @@ def choice_text(choice: Any) -> str:
         if text := plain_text(part):
             return text
     return ""
+
+
+def finish_reason(choice: Any) -> str | None:
+    """How the text ended: `stop` where it is whole; None where nobody said."""
+    said = dig(choice, "finish_reason")
+    return plain_text(said)[:MAX_FINISH_REASON].strip() or None if isinstance(said, str) else None
 
 
 def image(answer: Any) -> Any:

@@ -9,8 +9,9 @@ Its next answers are told over HTTP, one behaviour for each, in order:
 
 and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
 wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; "ok" takes
-a `usage`, a `text`, a list of `texts` or the `url` of an image to answer with, and "verbatim" a
-`status`, a `body` (or one in `base64`) and `headers`; "dropped" takes what it sends of a `body`.
+a `usage`, a `text`, a list of `texts` and of their `finish_reasons`, or the `url` of an image to
+answer with, and "verbatim" a `status`, a `body` (or one in `base64`) and `headers`; "dropped" takes
+what it sends of a `body`.
 Models of ONE_ONLY refuse n > 1, as OpenAI's thinking ones do.
 With --today it refuses the models that OpenAI has shut down, otherwise it serves them. What else it
 can do: python -m tests.stand_in --help
@@ -238,6 +239,7 @@ class StandIn:
         elif behavior in ("empty", "cut"):
             messages[0]["content"] = ""
         finish_reason = "length" if behavior == "cut" else "stop"
+        finish_reasons = told.get("finish_reasons", [finish_reason] * len(messages))
         prompt_tokens = sum(len(each["content"]) for each in body["messages"]) // 3 + 4
         completion_tokens = sum(len(each["content"] or "") + 1 for each in messages)
         counted = {
@@ -253,7 +255,9 @@ class StandIn:
             "model": f"{body['model']}-0125",
             "choices": [
                 {"index": index, "message": message, "finish_reason": finish_reason}
-                for index, message in enumerate(messages)
+                for index, (message, finish_reason) in enumerate(
+                    zip(messages, finish_reasons, strict=True)
+                )
             ],
             "usage": told.get("usage", counted),
         }

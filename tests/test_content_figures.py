@@ -58,6 +58,8 @@ def test_the_figures_of_one_text(service: Service) -> None:
         "model": "gpt-3.5-turbo",
         "segment_id": 1,
         "tone": "친근한",
+        "finish_reason": "stop",
+        "cut": False,
         "impressions": 5000,
         "clicks": 200,
         "conversions": 12,

@@ -21,6 +21,8 @@ def test_what_was_generated_is_listed_newest_first(service: Service) -> None:
             "result": image["image_url"],
             "model": "dall-e-3",
             "created_at": listed["history"][0]["created_at"],
+            "finish_reason": None,
+            "cut": None,
         },
         {
             "id": 1,
@@ -29,6 +31,8 @@ def test_what_was_generated_is_listed_newest_first(service: Service) -> None:
             "result": text["text"],
             "model": "gpt-3.5-turbo",
             "created_at": listed["history"][1]["created_at"],
+            "finish_reason": "stop",
+            "cut": False,
         },
     ]
     only_images = service.get("/content/history", content_type="image").json()

@@ -17,6 +17,8 @@ def test_a_text_with_everything_known_of_it(service: Service) -> None:
         "result": made["text"],
         "model": "gpt-3.5-turbo",
         "created_at": item["created_at"],
+        "finish_reason": "stop",
+        "cut": False,
         "job_id": made["job_id"],
         "revised_prompt": None,
         "image_expires_at": None,

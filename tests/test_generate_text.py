@@ -25,7 +25,17 @@ def test_copy_is_generated_priced_and_kept(service: Service, stand_in: StandIn) 
         "id": answer["id"],
         "job_id": answer["job_id"],
         "text": f"[stand-in, not OpenAI] {COFFEE['prompt']}",
-        "variants": [{"id": answer["id"], "text": answer["text"], "cost": answer["cost"]}],
+        "finish_reason": "stop",
+        "cut": False,
+        "variants": [
+            {
+                "id": answer["id"],
+                "text": answer["text"],
+                "cost": answer["cost"],
+                "finish_reason": "stop",
+                "cut": False,
+            }
+        ],
         "usage": used,
         "cost": float(cost / 1000),
         "model": "gpt-3.5-turbo",

@@ -60,9 +60,8 @@ def test_one_text_is_its_only_variant_and_n_is_not_sent(
     service: Service, stand_in: StandIn
 ) -> None:
     answer = service.text().json()
-    assert answer["variants"] == [
-        {"id": answer["id"], "text": answer["text"], "cost": answer["cost"]}
-    ]
+    (variant,) = answer["variants"]
+    assert variant.items() <= answer.items(), "it is the answer's own text"
     assert "n" not in stand_in.asked[0]["body"]
 
 
