@@ -370,7 +370,8 @@ class VariantFigures(ContentFigures):
     """`p_value` says how likely chance alone makes a difference as large as that to the variant in
     front (two-proportion z-test), `p_value_holm` the same adjusted for their number (Holm). Null
     for the variant in front, and where there is nothing to compare. While `enough_data` is false,
-    its numbers are too small for the test, and it takes no part."""
+    this variant was seen too seldom for the test: it takes no part, and changes nothing for the
+    others."""
 
     enough_data: bool = Field(examples=[True])
     p_value: float | None = Field(examples=[0.0021])
@@ -380,7 +381,7 @@ class VariantFigures(ContentFigures):
 class VariantComparison(BaseModel):
     """The variants of one generation. `leader` is the id of the one whose rate is above that of
     each other one with enough data beyond chance (all `p_value_holm` below 0.05); null while there
-    is none."""
+    is none, and where a rate is above 100 %."""
 
     by: Rate
     leader: int | None = Field(examples=[15])

@@ -10,6 +10,8 @@ ALPHA = 0.05
 Z = NormalDist().inv_cdf(1 - ALPHA / 2)
 # With fewer expected hits or misses, a z-test may err more often than it says (Cochran's rule).
 LEAST_EXPECTED = 5
+# Whoever counts so many had LEAST_EXPECTED to expect: with fewer, that comes in 3 % at most.
+LEAST_COUNTED = 10
 
 # Hits and trials, such as clicks and impressions.
 Counts = tuple[float, float]
@@ -17,10 +19,11 @@ Counts = tuple[float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Some rates, each against the one in front. `enough` tells whose counts are large enough for
-    the test to err as seldom as it says; the others take no part. `p_values` are those of the
-    z-tests and, `adjusted` for their number, of those that take part; None where there is nothing
-    to compare. `leader` is the place of the one in front if it is ahead of all beyond chance."""
+    """Some rates, each against the one in front, which is the highest of those that take part.
+    `enough` tells who does: whose trials are enough for the test to err as seldom as it says.
+    `p_values` are those of the z-tests and, `adjusted` for their number, of those that take part;
+    None where there is nothing to compare. `leader` is the place of the one in front if it is ahead
+    of all beyond chance."""
 
     leader: int | None
     enough: list[bool]
@@ -64,29 +67,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(counts: Sequence[Counts]) -> Comparison:
-    """Who leads among these."""
+    """Who leads among these. Whoever takes no part changes nothing for the others."""
+    enough = _enough(counts)
     p_values: list[float | None] = [None] * len(counts)
     adjusted: list[float | None] = [None] * len(counts)
-    enough = [min(hits, trials - hits) >= LEAST_EXPECTED for hits, trials in counts]
-    tried = [place for place, (_, trials) in enumerate(counts) if trials > 0]
-    if len(tried) < 2:
+    taking_part = [place for place, is_enough in enumerate(enough) if is_enough]
+    if not taking_part:
         return Comparison(None, enough, p_values, adjusted)
-    in_front = [place for place in tried if enough[place]] or tried
-    front = max(in_front, key=lambda place: counts[place][0] / counts[place][1])
-    others = [place for place in tried if place != front]
-    for place in others:
-        p_values[place] = p_value(*counts[front], *counts[place])
-        enough[place] = enough[front] and _is_enough(*counts[front], *counts[place])
-    tested = [place for place in others if enough[place]]
-    # Nobody is ahead of what is no rate.
-    corrected = holm([1.0 if (p := p_values[place]) is None else p for place in tested])
+    front = max(taking_part, key=lambda place: _rate_and_trials(counts[place]))
+    for place, each in enumerate(counts):
+        if place != front:
+            p_values[place] = p_value(*counts[front], *each)
+    tested = {place: p for place in taking_part if (p := p_values[place]) is not None}
+    corrected = holm(list(tested.values()))
     for place, p_holm in zip(tested, corrected, strict=True):
         adjusted[place] = p_holm
-    leads = max(corrected, default=1.0) < ALPHA
+    # Nobody is ahead of a rate above 100 %, however few trials it has.
+    is_beaten = any(hits > trials for hits, trials in counts)
+    leads = max(corrected, default=1.0) < ALPHA and not is_beaten
     return Comparison(front if leads else None, enough, p_values, adjusted)
 
 
-def _is_enough(hits: float, trials: float, other_hits: float, other_trials: float) -> bool:
-    """Whether hits and misses enough are to be expected of both, if their rates do not differ."""
-    pooled = (hits + other_hits) / (trials + other_trials)
-    return min(trials, other_trials) * min(pooled, 1 - pooled) >= LEAST_EXPECTED
+def _enough(counts: Sequence[Counts]) -> list[bool]:
+    """Whether hits and misses enough are to be expected of each, at the rate of one whose own
+    counts tell it. So trials alone decide, and nobody is left out for being very good or bad."""
+    rates = [
+        (fewer, trials)
+        for hits, trials in counts
+        if (fewer := min(hits, trials - hits)) >= LEAST_COUNTED
+    ]
+    return [
+        0 <= hits <= trials and any(trials * fewer >= LEAST_EXPECTED * of for fewer, of in rates)
+        for hits, trials in counts
+    ]
+
+
+def _rate_and_trials(counts: Counts) -> tuple[float, float]:
+    hits, trials = counts
+    return hits / trials, trials

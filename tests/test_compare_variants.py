@@ -79,6 +79,34 @@ def test_a_stray_impression_of_one_variant_hides_no_leader(service: Service) -> 
 
 
 @pytest.mark.parametrize(
+    ("by", "counts", "leader", "enough"),
+    [
+        # The better one is not too small for having hardly missed.
+        ("conversion_rate", [(900, 32, 30), (900, 40, 25)], 0, [True, True]),
+        ("ctr", [(400, 397), (400, 360)], 0, [True, True]),
+        # Whoever is too small takes no part, and nobody else is the worse for it.
+        ("ctr", [(100, 5), (1_000_000, 20_000), (1_000_000, 10_000)], 1, [False, True, True]),
+        ("ctr", [(100, 4), (1_000_000, 20_000), (1_000_000, 10_000)], 1, [False, True, True]),
+        ("ctr", [(1000, 100), (1000, 50), (1_000_000, 1000)], 0, [True, True, True]),
+        # Nobody is ahead of more clicks than impressions; what was corrected below 0 hides nobody.
+        ("ctr", [(2000, 60), (2000, 120), (10, 11)], None, [True, True, False]),
+        ("ctr", [(2000, 60), (2000, 120), (2000, -1)], 1, [True, True, False]),
+    ],
+)
+def test_the_highest_rate_of_those_large_enough_leads(
+    service: Service,
+    by: str,
+    counts: list[tuple[float, ...]],
+    leader: int | None,
+    enough: list[bool],
+) -> None:
+    ids = made(service, *counts)
+    compared = compare(service, ids[0], by=by)
+    assert compared["leader"] == (None if leader is None else ids[leader])
+    assert [each["enough_data"] for each in compared["variants"]] == enough
+
+
+@pytest.mark.parametrize(
     ("by", "leader"),
     [("ctr", 0), ("conversion_rate", 1), ("conversion_rate_per_impression", 1)],
 )

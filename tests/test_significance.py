@@ -1,5 +1,8 @@
 """The statistics, against statsmodels; and how often a leader is named by chance."""
 
+import random
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
@@ -43,9 +46,9 @@ def test_rates_that_are_all_or_nothing_do_not_differ() -> None:
 
 
 def test_holm_is_that_of_statsmodels() -> None:
-    random = np.random.default_rng(1)
+    chance = np.random.default_rng(1)
     for size in range(1, 10):
-        p_values = [float(p) for p in random.uniform(0, 0.2, size)]
+        p_values = [float(p) for p in chance.uniform(0, 0.2, size)]
         p_values[-1] = p_values[0]  # a tie
         expected = multipletests(p_values, method="holm")[1]
         assert significance.holm(p_values) == pytest.approx(list(expected), abs=1e-12)
@@ -97,6 +100,87 @@ def test_too_few_counts_take_no_part() -> None:
     assert beside.adjusted == [None, None, without.adjusted[1]]
 
 
+@pytest.mark.parametrize(
+    ("counts", "leader", "enough"),
+    [
+        # Too good to have misses of its own, but as large as the other one.
+        ([(30, 32), (25, 40)], 0, [True, True]),
+        ([(397, 400), (360, 400)], 0, [True, True]),
+        ([(38, 40), (36, 40), (12, 40)], None, [True, True, True]),  # not the second
+        ([(1000, 1000), (900, 1000)], 0, [True, True]),
+        ([(90, 1000), (0, 1000)], 0, [True, True]),
+        # Too small, whatever it counts.
+        ([(5, 100), (20_000, 1_000_000), (10_000, 1_000_000)], 1, [False, True, True]),
+        ([(4, 100), (20_000, 1_000_000), (10_000, 1_000_000)], 1, [False, True, True]),
+        ([(3, 3), (90, 1000), (40, 1000)], 1, [False, True, True]),
+        # Beside something huge of a low rate, the others are as large as they were.
+        ([(100, 1000), (50, 1000), (1000, 1_000_000)], 0, [True, True, True]),
+        ([(397, 400), (360, 400), (1000, 1_000_000)], 0, [True, True, True]),
+        # More hits than trials cannot be tested, and nobody is ahead of it.
+        ([(90, 1000), (40, 1000), (1100, 1000)], None, [True, True, False]),
+        ([(90, 1000), (40, 1000), (2, 1)], None, [True, True, False]),
+        ([(90, 1000), (40, 1000), (1, 0)], None, [True, True, False]),
+        # Less than nothing, after corrections, is ahead of nobody.
+        ([(90, 1000), (40, 1000), (-5, 1000)], 0, [True, True, False]),
+        ([(90, 1000), (40, 1000), (0, 0), (-5, -1)], 0, [True, True, False, False]),
+        ([(90, 1000), (90, 1000), (40, 1000)], None, [True, True, True]),
+        ([(90.5, 1000.25), (40.5, 999.75)], 0, [True, True]),
+    ],
+)
+def test_who_takes_part_and_who_leads(
+    counts: list[tuple[float, float]], leader: int | None, enough: list[bool]
+) -> None:
+    compared = significance.compare(counts)
+    assert (compared.leader, compared.enough) == (leader, enough)
+
+
+def any_counts(chance: random.Random) -> list[tuple[float, float]]:
+    """Some variants of all sizes and rates, also of impossible ones."""
+    counts = []
+    for _ in range(chance.randint(1, 6)):
+        trials = round(10 ** chance.uniform(0, 6))
+        rate = chance.choice((0, 1, 0.95, 10 ** chance.uniform(-4, 0)))
+        hits = float(round(trials * rate))
+        counts.append(chance.choice([(hits, float(trials))] * 20 + [(hits * 2, trials - 5.0)]))
+    return counts
+
+
+def test_nobody_leads_from_below_and_who_is_too_small_changes_nothing() -> None:
+    chance = random.Random(2026)
+    for _ in range(3000):
+        counts = any_counts(chance)
+        compared = significance.compare(counts)
+        beside = list(
+            zip(counts, compared.enough, compared.p_values, compared.adjusted, strict=True)
+        )
+        if compared.leader is not None:
+            hits, trials = counts[compared.leader]
+            assert compared.enough[compared.leader]
+            for (other_hits, other_trials), enough, *_ in beside:
+                assert not enough or other_hits / other_trials <= hits / trials
+                assert other_hits <= other_trials
+
+        by_size = sorted((of, not enough) for (n, of), enough, *_ in beside if 0 <= n <= of)
+        assert all(small >= large for (_, small), (_, large) in pairwise(by_size)), "by size alone"
+
+        order = chance.sample(range(len(counts)), len(counts))
+        shuffled = significance.compare([counts[place] for place in order])
+        assert shuffled.enough == [compared.enough[place] for place in order]
+        led = None if shuffled.leader is None else order[shuffled.leader]
+        assert led == compared.leader
+
+        for place, (hits, trials) in enumerate(counts):
+            if compared.enough[place] or hits > trials:
+                continue
+            alone = significance.compare(counts[:place] + counts[place + 1 :])
+            led = compared.leader
+            assert alone.leader == (led if led is None or led < place else led - 1)
+            rest = beside[:place] + beside[place + 1 :]
+            assert (alone.enough, alone.p_values, alone.adjusted) == tuple(
+                [each[column] for each in rest] for column in (1, 2, 3)
+            )
+
+
 def test_a_p_value_too_small_for_a_float_is_none_the_less_beyond_chance() -> None:
     compared = significance.compare([(10, 10_000_000), (1_000_000, 10_000_000)])
     assert compared.p_values[0] == 0
@@ -112,13 +196,15 @@ def test_a_p_value_too_small_for_a_float_is_none_the_less_beyond_chance() -> Non
         ([0.03, 0.03, 0.01, 0.01, 0.01], [3000] * 5),
         ([0.02] * 5, [1000, 2000, 3000, 500, 300]),
         ([0.5, 0.5, 0.1], [200, 20, 2000]),
+        ([0.95, 0.95], [40, 60]),
+        ([0.02, 0.02], [500, 1_000_000]),
     ],
 )
 def test_a_leader_is_named_wrongly_in_at_most_5_percent(
     rates: list[float], trials: list[int]
 ) -> None:
-    random = np.random.default_rng(2026)
-    hits = random.binomial(trials, rates, size=(EXPERIMENTS, len(rates)))
+    chance = np.random.default_rng(2026)
+    hits = chance.binomial(trials, rates, size=(EXPERIMENTS, len(rates)))
     named = [
         significance.compare(list(zip(map(float, each), map(float, trials), strict=True))).leader
         for each in hits
@@ -128,10 +214,21 @@ def test_a_leader_is_named_wrongly_in_at_most_5_percent(
     assert wrong <= 0.05 + 3 * (0.05 * 0.95 / EXPERIMENTS) ** 0.5
 
 
+@pytest.mark.parametrize("rates", [[0.95, 0.65], [0.95, 0.65, 0.3]])
+def test_the_worse_variant_is_not_named_for_the_better_ones_want_of_misses(
+    rates: list[float],
+) -> None:
+    chance = np.random.default_rng(2026)
+    hits = chance.binomial(40, rates, size=(EXPERIMENTS, len(rates)))
+    named = [significance.compare([(float(n), 40.0) for n in each]).leader for each in hits]
+    assert set(named) <= {0, None}
+    assert named.count(0) > EXPERIMENTS / 2
+
+
 def test_the_better_variant_is_found() -> None:
-    random = np.random.default_rng(2026)
+    chance = np.random.default_rng(2026)
     rates, trials = [0.03, 0.05, 0.03, 0.032, 0.02], [4000] * 5
-    hits = random.binomial(trials, rates, size=(500, 5))
+    hits = chance.binomial(trials, rates, size=(500, 5))
     named = [significance.compare([(float(n), 4000.0) for n in each]).leader for each in hits]
     assert set(named) <= {1, None}
     assert named.count(1) > 450
