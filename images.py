@@ -97,8 +97,8 @@ async def check(store: ObjectStore) -> None:
         log.warning("IMAGE_STORE does not answer as it should, images may not last: %s", error)
 
 
-async def keep(store: ObjectStore, made: Generation, key: str, base_url: str) -> Generation:
-    """The image under the service's own URL, once it is stored. Where that fails, what was paid for
+async def keep(store: ObjectStore, made: Generation, key: str) -> Generation:
+    """The image under its name in the store, once it is there. Where that fails, what was paid for
     is not lost: it stays at the upstream's URL, or in a data: URL, and the log says why."""
     try:
         async with asyncio.timeout(KEEP_SECONDS):
@@ -116,7 +116,7 @@ async def keep(store: ObjectStore, made: Generation, key: str, base_url: str) ->
         if made.result.startswith("data:"):
             return made
         return replace(made, image_expires_at=models.utc_now() + UPSTREAM_URL_LIVES)
-    return replace(made, result=f"{base_url}/images/{name}", image_name=name)
+    return replace(made, result=name, image_name=name)
 
 
 @tenacity.retry(

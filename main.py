@@ -236,7 +236,7 @@ async def generate_image(
                 made = await openai.generate_image(
                     job.model, asked.prompt, asked.size, asked.quality, job.user_id
                 )
-                return await images.keep(request.app.state.images, made, key, _base_url(request))
+                return await images.keep(request.app.state.images, made, key)
 
             done = await ledger.run(job, generate)
     made = done.generation
@@ -274,8 +274,21 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
     content = _content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
     (figures,) = reports.performance(db, [content], analytics.MetricFilter())
-    item = schemas.ContentItem.of(content, job, jobs.variants(db, content), figures)
+    item = schemas.ContentItem.of(content, job, figures)
     item.result = _image_url(request, content)
+    item.siblings = [
+        schemas.Variant.model_validate(
+            {
+                "id": each.id,
+                "text": _image_url(request, each),
+                "cost": each.cost,
+                "finish_reason": each.finish_reason,
+                "cut": each.cut,
+            }
+        )
+        for each in jobs.variants(db, content)
+        if each.id != content.id
+    ]
     item.usage = _usage(jobs.usage(job)) if job else None
     return item
 
@@ -492,7 +505,7 @@ def _base_url(request: Request) -> str:
 
 
 def _image_url(request: Request, image: models.GeneratedContent | openai_client.Generation) -> str:
-    """Under today's address, whichever it was made under."""
+    """Under today's address, made when it is read: none is stored."""
     return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
 
 

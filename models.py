@@ -38,11 +38,11 @@ class Segment(Base):
 
 
 class GeneratedContent(Base):
-    """What was made by the job `job_id`: `content_type` is "text" or "image"; an image's `result`
-    is the URL it had when it was made, `image_name` its name in the image store. An image that
-    could not be stored is gone after `image_expires_at`. `segment_id`, `tone` and `keywords` (a
-    JSON list as text) are what was asked for; `cost` is its share of the job's. `finish_reason` is
-    what OpenAI said of a text's end."""
+    """What was made by the job `job_id`: `content_type` is "text" or "image"; a stored image's
+    `result` and `image_name` are its name in the image store: its address is made when it is read.
+    That of an image that could not be stored is OpenAI's, until `image_expires_at`, or a data: URL.
+    `segment_id`, `tone` and `keywords` (a JSON list as text) are what was asked for; `cost` is its
+    share of the job's. `finish_reason` is what OpenAI said of a text's end."""
 
     __tablename__ = "generated_content"
 

@@ -51,8 +51,8 @@ class Generation:
     """What came of one generation: copy, or an image's URL (http(s):, or data: with the image
     itself). `others` are the variants of the copy beside it, `finish_reasons` how each of all
     these ended, and `warning` says why they are fewer than were asked for, or not whole. `model` is
-    the one that worked. An unknown cost is None. A stored image has its `image_name`; any other may
-    be gone after `image_expires_at`."""
+    the one that worked. An unknown cost is None. A stored image is its `image_name` instead of a
+    URL; any other may be gone after `image_expires_at`."""
 
     result: str
     model: str

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any, Self
 
@@ -502,25 +501,11 @@ class ContentItem(Content):
         cls,
         content: models.GeneratedContent,
         job: models.GenJob | None,
-        variants: Sequence[models.GeneratedContent],
         figures: dict[str, Any],
     ) -> Self:
         item = cls.model_validate(content)
         item.request = Asked.model_validate(content)
         item.performance = Figures.model_validate(figures)
-        item.siblings = [
-            Variant.model_validate(
-                {
-                    "id": each.id,
-                    "text": each.result,
-                    "cost": each.cost,
-                    "finish_reason": each.finish_reason,
-                    "cut": each.cut,
-                }
-            )
-            for each in variants
-            if each.id != content.id
-        ]
         if job:
             item.job = Job.model_validate(job)
             item.size, item.quality = job.size, job.quality

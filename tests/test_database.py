@@ -182,6 +182,22 @@ def test_content_made_before_shares_has_the_cost_of_its_job(new_database: NewDat
         assert costs.scalars().all() == [0.25, None, None]
 
 
+def test_the_addresses_of_stored_images_become_their_names(new_database: NewDatabase) -> None:
+    engine = database_engine(url := new_database())
+    database.bring_up(engine)
+    assert alembic_command(url, "downgrade", "0004").returncode == 0
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO generated_content (content_type, prompt, result, image_name) VALUES"
+            " ('image', 'p', 'http://evil.example/images/a.png', 'a.png'),"
+            " ('image', 'p', 'https://openai.example/b.png', NULL), ('text', 'p', 'r', NULL)"
+        )
+    database.bring_up(engine)
+    with engine.connect() as connection:
+        results = connection.execute(text("SELECT result FROM generated_content ORDER BY id"))
+        assert results.scalars().all() == ["a.png", "https://openai.example/b.png", "r"]
+
+
 def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
     own_postgresql: PostgresServer, stand_in: StandIn
 ) -> None:

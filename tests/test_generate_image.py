@@ -50,8 +50,7 @@ def test_an_image_is_generated_priced_and_kept(service: Service, stand_in: Stand
     assert content["job_id"] == answer["job_id"]
     assert content["revised_prompt"] == answer["revised_prompt"]
     assert content["content_type"] == "image"
-    assert content["result"] == answer["image_url"]
-    assert content["image_name"] == f"{job['image_key']}.png"
+    assert content["result"] == content["image_name"] == f"{job['image_key']}.png"
     assert answer["image_url"].endswith(f"/images/{content['image_name']}")
 
 

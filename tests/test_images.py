@@ -19,7 +19,7 @@ from sqlalchemy import delete
 
 import images
 import models
-from tests.conftest import EXAMPLE, ROOT, Service, StandIn, running, wait_until
+from tests.conftest import CAFE, EXAMPLE, ROOT, Service, StandIn, running, wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -51,6 +51,37 @@ def test_an_image_is_served_to_be_cached_for_good(service: Service) -> None:
         assert unchanged.headers["etag"] == etag
         assert unchanged.headers["cache-control"] == headers["cache-control"]
     assert service.client.get(url, headers={"If-None-Match": '"other"'}).content.startswith(PNG)
+
+
+def test_no_address_of_the_service_is_stored_and_every_reader_gets_todays(service: Service) -> None:
+    called = {"Host": "evil.example", "Idempotency-Key": "one"}
+    made = service.client.post("/generate/image", json=CAFE, headers=called).json()
+    for table in (models.GenJob, models.GeneratedContent):
+        (row,) = service.rows(table)
+        assert not [name for name, value in row.items() if "evil.example" in str(value)]
+    (content,) = service.rows(models.GeneratedContent)
+    assert content["result"] == content["image_name"]
+    # Made before only names were stored, and by the same job.
+    before = "http://evil.example/images/" + content["image_name"]
+    service.insert(models.GeneratedContent, {**content, "id": made["id"] + 10, "result": before})
+    metrics = [
+        {"metric_name": "clicks", "metric_value": 1, "content_id": row["id"]}
+        for row in service.rows(models.GeneratedContent)
+    ]
+    assert service.post("/analytics/metrics", metrics).json()["accepted"] == 2
+
+    url = f"{service.url}/images/{content['image_name']}"
+    item = service.get(f"/content/{made['id']}").json()
+    compared = service.get(f"/analytics/content/{made['id']}/variants").json()["variants"]
+    assert [
+        service.image(key="one").json()["image_url"],
+        item["result"],
+        *(each["text"] for each in item["siblings"]),
+        *(each["result"] for each in service.get("/content/history").json()["history"]),
+        *(each["result"] for each in service.get("/analytics/content").json()["content"]),
+        *(each["result"] for each in compared),
+    ] == [url] * 9
+    assert service.client.get(url).content.startswith(PNG)
 
 
 @pytest.mark.parametrize(
