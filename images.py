@@ -15,15 +15,17 @@ import logging
 import os
 import re
 import socket
+import string
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
 import obstore
 import tenacity
+import yarl
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 from sqlalchemy import select
@@ -39,6 +41,7 @@ NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(TYPES)})")
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 MAX_IMAGE_BYTES = 50_000_000
 MAX_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
 KEEP_SECONDS = 30  # to fetch an image and to store it
 FETCH_ATTEMPTS = 3
 # OpenAI's URLs of images live 60 minutes: its images API reference, 2026-11-22.
@@ -132,22 +135,15 @@ async def fetch(url: str, private_allowed: bool) -> tuple[bytes, str]:
     for anything but an image of a type and a size that this service stores."""
     # The one place where every connection passes, after any redirect and whatever its name says.
     connector = aiohttp.TCPConnector(socket_factory=None if private_allowed else _public_socket)
-    async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        session.get(url, max_redirects=MAX_REDIRECTS) as response,
-    ):
-        if response.status >= 500:
-            raise BusyUpstream(f"{response.url.host} answered {response.status}")
-        if response.status != 200:
-            raise NotAnImage(f"{response.url.host} answered {response.status}")
-        if (kind := response.content_type) not in ENDINGS:
-            raise NotAnImage(f"it is {kind}, not one of {', '.join(ENDINGS)}")
-        image = bytearray()
-        async for chunk in response.content.iter_chunked(65_536):
-            image += chunk
-            if len(image) > MAX_IMAGE_BYTES:
-                raise NotAnImage(f"it is larger than {MAX_IMAGE_BYTES} bytes")
-        return bytes(image), kind
+    async with aiohttp.ClientSession(connector=connector) as session:
+        address = _as_given(url)
+        for _ in range(1 + MAX_REDIRECTS):
+            async with session.get(address, allow_redirects=False) as response:
+                location = response.headers.get("Location")
+                if response.status not in REDIRECTS or not location:
+                    return await _image(response)
+                address = _as_given(location, relative_to=str(address))
+    raise NotAnImage(f"it was redirected more than {MAX_REDIRECTS} times")
 
 
 async def read(store: ObjectStore, name: str, *, head: bool = False) -> "obstore.GetResult":
@@ -191,6 +187,42 @@ def sweep(store: ObjectStore) -> int:
     for start in range(0, len(orphans), 1000):
         obstore.delete(store, orphans[start : start + 1000])
     return len(orphans)
+
+
+def _as_given(url: str, relative_to: str = "") -> yarl.URL:
+    """The URL with its path and query to the byte: they may be signed. Only what no request can
+    carry is escaped, such as a space. Raises NotAnImage where it is no URL of the web."""
+    try:
+        parts = urlsplit(url)
+        if not (parts.scheme and parts.netloc):
+            parts = urlsplit(urljoin(relative_to, url))
+        if parts.scheme not in ("http", "https"):
+            raise ValueError(parts.scheme)
+        path, query = (
+            quote(part, safe=string.punctuation, errors="surrogateescape")
+            for part in (parts.path, parts.query)
+        )
+        authority = yarl.URL(f"{parts.scheme}://{parts.netloc}").raw_authority
+        return yarl.URL.build(
+            scheme=parts.scheme, authority=authority, path=path, query_string=query, encoded=True
+        )
+    except ValueError as error:
+        raise NotAnImage("its address cannot be used") from error
+
+
+async def _image(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
+    if response.status >= 500:
+        raise BusyUpstream(f"{response.url.host} answered {response.status}")
+    if response.status != 200:
+        raise NotAnImage(f"{response.url.host} answered {response.status}")
+    if (kind := response.content_type) not in ENDINGS:
+        raise NotAnImage(f"it is {kind}, not one of {', '.join(ENDINGS)}")
+    image = bytearray()
+    async for chunk in response.content.iter_chunked(65_536):
+        image += chunk
+        if len(image) > MAX_IMAGE_BYTES:
+            raise NotAnImage(f"it is larger than {MAX_IMAGE_BYTES} bytes")
+    return bytes(image), kind
 
 
 def _flush(path: Path) -> None:

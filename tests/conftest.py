@@ -68,6 +68,10 @@ class StandIn:
         """Refuse these models from now on, each with its status."""
         self.client.put("/stand-in/retired", json=models).raise_for_status()
 
+    def sign(self, **targets: str | None) -> None:
+        """Have an image at these targets alone, or at a target a redirect to this location."""
+        self.client.put("/stand-in/signed", json=targets).raise_for_status()
+
     def will(self, behavior: str, **details: Any) -> None:
         told = {"behavior": behavior, **details}
         self.client.post("/stand-in/next", json=told).raise_for_status()

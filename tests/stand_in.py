@@ -11,8 +11,9 @@ and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times
 wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; "ok" takes
 a `usage`, a `text`, a list of `texts` and of their `finish_reasons`, or the `url` of an image to
 answer with, and "verbatim" a `status`, a `body` (or one in `base64`) and `headers`; "dropped" takes
-what it sends of a `body`.
-Models of ONE_ONLY refuse n > 1, as OpenAI's thinking ones do.
+what it sends of a `body`. Models of ONE_ONLY refuse n > 1, as OpenAI's thinking ones do.
+`PUT /stand-in/signed` tells it the targets under /signed/, to the byte, that have an image (null)
+or a redirect to a location.
 With --today it refuses the models that OpenAI has shut down, otherwise it serves them. What else it
 can do: python -m tests.stand_in --help
 """
@@ -201,6 +202,7 @@ class StandIn:
         self.coming: deque[dict[str, Any]] = deque()
         self.asked: list[dict[str, Any]] = []
         self.images: dict[str, bytes] = {}
+        self.signed: dict[str, str | None] = {}
         self.numbers = itertools.count(1)
 
     async def behave(self, request: Request) -> tuple[Any, dict[str, Any], Response | None]:
@@ -333,6 +335,23 @@ class StandIn:
             return StreamingResponse(chunks, media_type="image/png")
         return Response(picture, 404 if kind == "gone" else 200, media_type=ODD_TYPES.get(kind))
 
+    async def signed_image(self, request: Request) -> Response:
+        """An image, or a redirect, where what is asked for is to the byte what was signed."""
+        target = request.scope["raw_path"] + b"?" + request.scope["query_string"]
+        asked = target.removesuffix(b"?").decode()
+        if asked not in self.signed:
+            return Response(status_code=403)
+        location = self.signed[asked]
+        if location is None:
+            return Response(_png("signed", "16x16"), media_type="image/png")
+        redirect = Response(status_code=302)
+        redirect.raw_headers.append((b"location", location.encode()))
+        return redirect
+
+    async def sign(self, request: Request) -> Response:
+        self.signed |= await request.json()
+        return JSONResponse(self.signed)
+
     async def retire(self, request: Request) -> Response:
         self.retired = await request.json()
         return JSONResponse(self.retired)
@@ -352,6 +371,7 @@ class StandIn:
     async def forget(self, request: Request) -> Response:
         self.coming.clear()
         self.asked.clear()
+        self.signed.clear()
         self.retired = dict(self.retired_at_first)
         return JSONResponse({})
 
@@ -363,6 +383,8 @@ class StandIn:
                 Route("/v1/models", self.models),
                 Route("/images/{name}", self.image, name="image"),
                 Route("/odd/{kind}", self.odd_image, name="odd_image"),
+                Route("/signed/{name:path}", self.signed_image),
+                Route("/stand-in/signed", self.sign, methods=["PUT"]),
                 Route("/stand-in/retired", self.retire, methods=["PUT"]),
                 Route("/stand-in/next", self.tell, methods=["POST"]),
                 Route("/stand-in/requests", self.remembered, methods=["GET"]),

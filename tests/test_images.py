@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -124,6 +125,69 @@ def test_an_image_is_fetched_from_where_openai_put_it(
     assert answer["image_url"].startswith(f"{service.url}/images/")
     assert answer["image_url"].endswith(f".{ending}")
     assert service.client.get(answer["image_url"]).headers["content-type"] == media_type
+
+
+# What is behind /signed/, and how it is asked for where that cannot be sent as it stands.
+SIGNED = [
+    ("a.png?sp=r&sig=x%2Fy%2Bz%3D%3D&se=2026-11-25T10%3A00%3A00Z", None),
+    ("a.png?sig=x/y+z==&se=2026-11-25T10:00:00Z", None),
+    ("a.png?sig=%2f%2b%7e~%7E%41A", None),
+    ("a%2Fb%20c/../%2E%2E/./d.png?sig=1", None),
+    ("a.png?name=it's|a;b,c(d)!*$@[e]{f}^`\"<g>\\", None),
+    ("a.png?sig=100%&again=%zz", None),
+    ("a.png?&&sig=&=1&&", None),
+    ("a.png?sig=%EC%BB%A4%ED%94%BC", None),
+    ("a.png??sig=?/", None),
+    ("a.png", None),
+    ("a.png?sig=1#sig=%2F", "a.png?sig=1"),
+    ("커피 잔.png?이름=커피 한 잔", f"{quote('커피 잔.png')}?{quote('이름=커피 한 잔', safe='=')}"),
+]
+
+
+@pytest.mark.parametrize(("given", "sent"), SIGNED)
+def test_a_signed_address_is_fetched_to_the_byte(
+    stand_in: StandIn, given: str, sent: str | None
+) -> None:
+    base_url = stand_in.client.base_url
+    signed = f"/signed/{sent or given}"
+    addresses = [
+        f"{base_url}/signed/{given}",
+        f"http://me:p%2Fw@{base_url.netloc.decode()}{signed}",
+    ]
+    for number, location in enumerate((addresses[0], f"/signed/{given}")):
+        stand_in.sign(**{f"/signed/{number}%2F?sig=%2F": location})
+        addresses.append(f"{base_url}/signed/{number}%2F?sig=%2F")
+    stand_in.sign(**{signed: None})
+    # Of a relative address, dots are the way, and not sent.
+    for address in addresses[:-1] if "/../" in given else addresses:
+        image, kind = asyncio.run(images.fetch(address, private_allowed=True))
+        assert (image[:8], kind) == (PNG, "image/png")
+
+
+def test_a_signed_address_of_openais_becomes_an_image_that_lasts(
+    service: Service, stand_in: StandIn
+) -> None:
+    stand_in.sign(**{"/signed/a.png?sig=x%2Fy%2Bz%3D": None})
+    stand_in.will("ok", url=f"{stand_in.client.base_url}/signed/a.png?sig=x%2Fy%2Bz%3D")
+    url = service.image().json()["image_url"]
+    assert url.startswith(f"{service.url}/images/")
+    assert service.client.get(url).content.startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ftp://127.0.0.1/a.png",
+        "file:///etc/passwd",
+        "http://[::1/",
+        "http://a:b:c/",
+        "javascript:1",
+    ],
+)
+def test_a_redirect_to_what_is_no_address_leads_nowhere(stand_in: StandIn, location: str) -> None:
+    stand_in.sign(**{"/signed/a": location})
+    with pytest.raises(images.NotAnImage, match="its address cannot be used"):
+        asyncio.run(images.fetch(f"{stand_in.client.base_url}/signed/a", private_allowed=True))
 
 
 @pytest.mark.parametrize(
