@@ -63,14 +63,16 @@ ONE_METRIC: JsonDict = {
     "project_id": 1,
     "campaign_id": 7,
     "content_id": 1,
-    "event_id": "click 4711",
+    "timestamp": "2026-11-23T18:30:00+09:00",
+    "event_id": "2026-11-23/7/1/clicks/4711",
 }
 
 
 class Metric(Request):
     """A reported figure. A campaign is a pair of `project_id` and `campaign_id`, numbers of your
-    own. With an `event_id` it can be sent again safely: it counts once in its project. A field of
-    another name is refused: what it was meant for would be lost."""
+    own. With an `event_id` it can be sent again safely: it counts once in its project. A correction
+    is the difference, with the `timestamp` of what it corrects and an `event_id` of its own. A
+    field of another name is refused: what it was meant for would be lost."""
 
     metric_name: Annotated[
         Name,
@@ -91,9 +93,15 @@ class Metric(Request):
     content_id: Annotated[Id | None, Field(description="The text or image it was seen on.")] = None
     timestamp: Annotated[
         Annotated[Moment, AfterValidator(_not_far_ahead)] | None,
-        Field(description="ISO 8601 with any offset; now, if left out."),
+        Field(description="Of what is reported: ISO 8601 with any offset; now, if left out."),
     ] = None
-    event_id: Annotated[Name | None, Field(description="Your own id of what happened.")] = None
+    event_id: Annotated[
+        Name | None,
+        Field(
+            description="Your own id of what happened: all that tells its row from others, such as "
+            "day/campaign/content/metric."
+        ),
+    ] = None
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [ONE_METRIC]})
 
@@ -138,7 +146,8 @@ FIVE_VARIANTS = [
         "project_id": 1,
         "campaign_id": 7,
         "content_id": content_id,
-        "event_id": f"2026-11-24 {name} {content_id}",
+        "timestamp": "2026-11-23T00:00:00+09:00",
+        "event_id": f"2026-11-23/7/{content_id}/{name}",
     }
     for content_id, counts in enumerate(
         ((9800, 294, 24), (10100, 313, 25), (9900, 455, 41), (10200, 285, 19), (10000, 301, 22)), 1
@@ -170,7 +179,8 @@ class MetricError(BaseModel):
 
 class MetricsAdded(BaseModel):
     """Of the metrics sent, so many are new, and so many had been sent before with the same values;
-    all others are among the errors. `not_counted` are the names that no figure counts."""
+    all others are among the errors, though the status of a list is 200. `not_counted` are the names
+    that no figure counts."""
 
     accepted: int = Field(examples=[999])
     duplicates: int = Field(examples=[0])

@@ -37,8 +37,9 @@ UNKNOWN_CONTENT = {"loc": ["content_id"], "msg": CONTENT_NOT_FOUND, "type": "not
 EVENT_ID_REUSED = {
     "loc": ["event_id"],
     "msg": "This event_id was sent before with other values, and those count. If something new "
-    "happened, give it an event_id of its own; to correct what was sent, send the difference under "
-    "another one.",
+    "happened, give it an event_id of its own, with all that tells its row from others, such as "
+    "day/campaign/content/metric; to correct what was sent, send the difference under another one, "
+    "with the timestamp of what it corrects.",
     "type": "event_id_reused",
 }
 OUTCOME_UNKNOWN = (

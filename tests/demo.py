@@ -69,7 +69,8 @@ def walk(url: str) -> None:
                 "project_id": 1,
                 "campaign_id": text["job_id"],
                 "content_id": content_id,
-                "event_id": f"demo {name} {content_id}",
+                "timestamp": "2026-11-23T00:00:00+09:00",
+                "event_id": f"2026-11-23/{text['job_id']}/{content_id}/{name}",
             }
             for content_id, counts in zip(ids, CAMPAIGN, strict=True)
             for name, value in zip(("impressions", "clicks", "conversions"), counts, strict=True)

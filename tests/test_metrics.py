@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+import analytics
 import models
 from tests.conftest import Service, database_engine, running
 
@@ -183,6 +184,13 @@ def test_a_thousand_are_a_list_however_long_their_names(service: Service) -> Non
     assert add(service, *sent) == accepted(1000, not_counted=("가" * 255,))
     assert add(service, *sent) == accepted(0, duplicates=1000)
     assert len(service.rows(models.Metric)) == 1000
+
+
+@pytest.mark.parametrize("example", [analytics.ONE_METRIC, *analytics.FIVE_VARIANTS])
+def test_an_example_has_its_time_and_the_whole_key_of_its_row(example: dict[str, Any]) -> None:
+    key = [example[name] for name in ("campaign_id", "content_id", "metric_name")]
+    parts = example["event_id"].split("/")
+    assert parts[:4] == [example["timestamp"][:10], *map(str, key)]
 
 
 def test_one_metric_of_unknown_content_is_404(service: Service) -> None:

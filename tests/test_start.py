@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -149,6 +150,7 @@ def test_the_demo_walks_through_the_service_and_goes_on_serving() -> None:
         for part in ("POST /segments", "POST /generate/text", "POST /generate/image", "cost $0."):
             assert part in printed
         assert "[stand-in, not OpenAI] 커피숍을 위한" in printed
+        assert re.search(r'"event_id": "2026-11-23/\d+/\d+/impressions"', printed)
         assert httpx.get(f"{url}/docs").is_success
         image = httpx.get(printed.rpartition("Look at the image: ")[2].strip())
         assert image.content.startswith(b"\x89PNG")
