@@ -26,14 +26,25 @@ CONNECT_TIMEOUT_SECONDS = 5
 # connection that the server is closing is lost, and may have been billed.
 IDLE_CONNECTION_SECONDS = 4
 GATEWAY_TIMEOUTS = (408, 504, 524)
+# Cloudflare's words for an origin that no request has reached: its documentation of 5xx errors.
+UNREACHED_ORIGIN = (521, 522, 523, 525, 526)
 # The SDK leaves the body of a 200 to us: what comes of one that breaks off is not lost.
 READ_HERE: bool = True
 # More than a chat template adds to each message and to the whole: OpenAI's adds 4 and 3 (its
 # cookbook, How to count tokens with tiktoken).
 TEMPLATE_TOKENS = 32
 GPT_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
-# Refusals of what was asked for, whichever way it is asked.
-BLOCKED = ("content_policy_violation", "moderation_blocked", "content_filter")
+# What to do about a 401 or a 403 that is not about the key itself, by its code or its words.
+ACCESS_ADVICE = {
+    "incorrect_hostname": "Set OPENAI_BASE_URL to the host of this key's region.",
+    "mismatched_organization": "OPENAI_ORG_ID must name the organization of OPENAI_API_KEY.",
+    "mismatched_project": "OPENAI_PROJECT_ID must name the project of OPENAI_API_KEY.",
+    "must be verified": "Verify it in your OpenAI account, or name another model.",
+    "unsupported_country": "Run this service where OpenAI is available.",
+    "model_not_found": "Allow the model in the project's settings, or name another model.",
+    "ip_not_authorized": "Allow this machine's address in the project's settings.",
+    "insufficient_permissions": "Give the key in OPENAI_API_KEY the permission that is missing.",
+}
 # What a text's finish_reason means for people.
 CUT_BY = {
     "length": "cut off at max_tokens. Ask with a larger max_tokens.",
@@ -420,39 +431,43 @@ class OpenAIClient:
 
     def _refusal(self, error: openai.APIStatusError, asked: dict[str, Any]) -> GenerationError:
         """An error status for people and for the books."""
-        status = error.status_code
-        # A gateway that gave up waiting cannot know whether OpenAI went on and billed.
-        unanswered = status in GATEWAY_TIMEOUTS
-        out_of_money = "insufficient_quota" in (error.code, error.type)
-        several = asked.get("n", 1) > 1 and error.code not in BLOCKED
-        if several and error.param == "n":  # any other refusal may be a stray one
+        status, headers = error.status_code, error.response.headers
+        refusal = wire.refusal(error.response.content, error.response.charset_encoding)
+        # What the provider says itself, it did not bill; a gateway that gave up waiting, or whose
+        # origin broke off, cannot know.
+        lost = status >= 500 and status not in UNREACHED_ORIGIN and not refusal.is_providers
+        unanswered = lost or status in GATEWAY_TIMEOUTS
+        n_refused = asked.get("n", 1) > 1 and status in (400, 422) and refusal.is_about_n
+        if n_refused and refusal.param == "n":  # in words, it may be a stray one
             self._one_only.add(asked["model"])
+        may_help = status in (409, 429) or status >= 500
+        told_not_to = headers.get("x-should-retry") == "false"
+        why = self._why_refused(status, refusal)
         return GenerationError(
-            self._why_refused(error),
+            f"{why.rstrip('.')}; the call may have been billed." if unanswered else why,
             cost_usd=None if unanswered else Decimal(0),
             unanswered=unanswered,
-            model_gone=status in (400, 404) and error.code == "model_not_found",
-            n_refused=several and status in (400, 422),
-            retryable=(status in (409, 429) or status >= 500) and not (unanswered or out_of_money),
-            retry_after_seconds=wire.retry_after_seconds(
-                error.response.headers.get("retry-after", "")
-            ),
+            model_gone=status in (400, 404) and "model_not_found" in refusal.code.split(),
+            n_refused=n_refused,
+            retryable=may_help and not (unanswered or refusal.is_about_money or told_not_to),
+            retry_after_seconds=wire.retry_after_seconds(headers.get("retry-after", "")),
             request_id=wire.request_id(error.response),
         )
 
-    def _why_refused(self, error: openai.APIStatusError) -> str:
-        """OpenAI's own words. Those on a bad key quote the key: they stay out."""
-        if error.status_code == 401:
-            return "OpenAI rejected the API key (401). Check OPENAI_API_KEY."
-        if error.status_code == 403:
-            return "OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use."
-        try:
-            said = wire.reason(wire.read_json(error.response.content))
-        except ValueError:  # a proxy's page
-            said = ""
-        return self._without_key(
-            f"OpenAI answered {error.status_code}: {said or 'no reason given'}"
-        )
+    def _why_refused(self, status: int, refusal: wire.Refusal) -> str:
+        """The server's own words, and what to do."""
+        if status not in (401, 403):
+            return self._without_key(
+                f"OpenAI answered {status}: {refusal.reason or 'no reason given'}"
+            )
+        said = self._without_key(refusal.reason)
+        for cause, advice in ACCESS_ADVICE.items():
+            if cause in f"{refusal.code} {refusal.reason}":
+                return f"OpenAI denied access ({status}): {said} {advice}"
+        said = said and f" It says: {said}"
+        if status == 401:
+            return f"OpenAI rejected the API key (401). Check OPENAI_API_KEY.{said}"
+        return f"OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use.{said}"
 
     def _without_key(self, text: str) -> str:
         """A server's words without those that hold the key or a piece of it, cut or masked."""

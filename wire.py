@@ -26,6 +26,17 @@ INCOMPLETE = "incomplete"
 # Where a part of a text has it, and parts that are none.
 TEXTS = ("text", "content", "value", "parts")
 THOUGHTS = ("reasoning", "reasoning_text", "thinking")
+# A refusal of n, in words, and by its code or type what it is instead.
+ABOUT_N = re.compile(
+    r"(?<![\w\\-])n(?![\w-])|(?i:candidate_?count)|"
+    r"(?i:\b(?:multiple|several|more than one|only one|number of|single)\b.{0,20}"
+    r"\b(?:candidate|choice|completion|generation|output|response|result|sample|sequence)s?\b)",
+)
+OTHER_CAUSES = re.compile(
+    r"context|length|token|billing|budget|quota|limit|policy|moderation|filter|safety|model|key|auth",
+    re.IGNORECASE,
+)
+MONEY = re.compile(r"quota|billing|budget", re.IGNORECASE)
 # JSON, leniently: a string, also one without an end; a sign; anything else.
 TOKEN = re.compile(
     r""""[^"\\]*(?:\\.[^"\\]*)*(?:(?P<end>")|\\?\Z)|[{}\[\],:]|[^\s{}\[\],:"]+""", re.DOTALL
@@ -49,6 +60,52 @@ class Usage:
     total_tokens: int
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a server said no with. `is_providers`: in an error object, as who made it can have been
+    asked; a gateway's page is none."""
+
+    reason: str = ""
+    code: str = ""
+    param: str = ""
+    is_providers: bool = False
+
+    @property
+    def is_about_n(self) -> bool:
+        """Whether it is n above 1 that is not taken, and nothing else."""
+        if self.param or OTHER_CAUSES.search(self.code):
+            return self.param == "n"
+        return bool(ABOUT_N.search(self.reason))
+
+    @property
+    def is_about_money(self) -> bool:
+        """Whether the account is empty, or at the end of its budget."""
+        return bool(MONEY.search(self.code))
+
+
+def refusal(content: bytes, charset: str | None = None) -> Refusal:
+    """What is read of the body of an error status: OpenAI's `{"error": {…}}`, also in a list,
+    vLLM's `{"object": "error", …}`, FastAPI's `{"detail": …}`, or plain words."""
+    try:
+        body = read_json(content, charset)
+    except ValueError:
+        words = _decoded(_inflated(content), charset).strip()
+        return Refusal("" if words.startswith("<") else plain_text(words))
+    body = dig(body, 0) if isinstance(body, list) else body
+    error = dig(body, "error")
+    is_providers = isinstance(error, dict) and bool(error)
+    if not is_providers and dig(body, "object") == "error":
+        error, is_providers = body, True
+    code = " ".join(str(said) for name in ("code", "type") if (said := _word(dig(error, name))))
+    loc = dig(body, "detail", 0, "loc")
+    param = _word(dig(error, "param")) or (str(loc[-1]) if isinstance(loc, list) and loc else "")
+    return Refusal(reason(body), code, param, is_providers)
+
+
+def _word(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def retry_after_seconds(value: str) -> float | None:

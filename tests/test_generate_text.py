@@ -1,5 +1,6 @@
 """POST /generate/text: the answer, the rows, and what OpenAI was asked."""
 
+import json
 import re
 import socket
 from decimal import Decimal
@@ -350,6 +351,75 @@ def test_every_way_to_say_no_is_understood(
     expected = ("unknown", None) if cost == "unknown" else ("failed", cost)
     assert (job["status"], job["estimated_cost"]) == expected
     assert len(stand_in.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "detail"),
+    [
+        (
+            401,
+            "invalid_api_key",
+            f"Incorrect API key provided: {KEY}.",
+            "OpenAI rejected the API key (401). Check OPENAI_API_KEY. It says: "
+            "Incorrect API key provided: [hidden]",
+        ),
+        (401, None, "", "OpenAI rejected the API key (401). Check OPENAI_API_KEY."),
+        (
+            401,
+            "incorrect_hostname",
+            "Use eu.api.openai.com with this key.",
+            "OpenAI denied access (401): Use eu.api.openai.com with this key. "
+            "Set OPENAI_BASE_URL to the host of this key's region.",
+        ),
+        (
+            401,
+            "mismatched_organization",
+            "OpenAI-Organization header should match organization for API key",
+            "OpenAI denied access (401): OpenAI-Organization header should match organization for "
+            "API key OPENAI_ORG_ID must name the organization of OPENAI_API_KEY.",
+        ),
+        (
+            403,
+            None,
+            "Your organization must be verified to use the model `gpt-image-2`.",
+            "OpenAI denied access (403): Your organization must be verified to use the model "
+            "`gpt-image-2`. Verify it in your OpenAI account, or name another model.",
+        ),
+        (
+            403,
+            "unsupported_country_region_territory",
+            "Country, region, or territory not supported",
+            "OpenAI denied access (403): Country, region, or territory not supported "
+            "Run this service where OpenAI is available.",
+        ),
+        (
+            403,
+            "other",
+            "Not for you",
+            "OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use. "
+            "It says: Not for you",
+        ),
+        (
+            403,
+            None,
+            "",
+            "OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use.",
+        ),
+    ],
+)
+def test_a_denial_gives_the_providers_reason_and_what_to_do(
+    service: Service,
+    stand_in: StandIn,
+    status: int,
+    code: str | None,
+    message: str,
+    detail: str,
+) -> None:
+    body = json.dumps({"error": {"message": message, "type": "invalid", "code": code}})
+    stand_in.will("verbatim", status=status, body=body)
+    assert service.text().json()["detail"] == f"Failed to generate text: {detail}"
+    assert service.job()["error_message"] == detail
+    assert KEY not in service.log.read_text()
 
 
 def test_a_reason_without_end_is_cut(service: Service, stand_in: StandIn) -> None:

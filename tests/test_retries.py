@@ -33,6 +33,78 @@ def test_a_refusal_that_cost_nothing_is_tried_again(
     assert len(service.rows(models.GeneratedContent)) == 1
 
 
+PAGE = "<html><title>502 Bad Gateway</title></html>"
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((status, PAGE) for status in (500, 502, 503, 520, 524, 527, 530, 599)),
+        (502, ""),
+        (500, '{"message": "Internal server error"}'),
+        (502, '{"error": "Bad Gateway", "status": 502}'),
+        (520, '{"error": {}}'),
+        (500, '{"error": {"mess'),
+        # A gateway that gave up waiting, whatever it is written in.
+        (504, '{"error": {"message": "Timeout", "type": "timeout"}}'),
+    ],
+)
+def test_a_gateways_word_may_have_been_billed_and_is_not_tried_again(
+    service: Service, stand_in: StandIn, kind: str, status: int, body: str
+) -> None:
+    stand_in.will("verbatim", status=status, body=body, headers={"x-request-id": "req_lost"})
+    response = service.post(f"/generate/{kind}", {"prompt": "아침"})
+    assert response.status_code == 500
+    assert response.json()["detail"].endswith("; the call may have been billed.")
+    job = service.job()
+    assert (job["status"], job["estimated_cost"], job["attempts"]) == ("unknown", None, 1)
+    assert job["openai_request_id"] == "req_lost"
+    assert len(stand_in.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((status, PAGE) for status in (429, 521, 522, 523, 525, 526)),
+        (500, '{"error": {"message": "The server had an error", "type": "server_error"}}'),
+        (503, '[{"error": {"code": 503, "status": "UNAVAILABLE"}}]'),
+        (500, '{"object": "error", "message": "CUDA out of memory", "code": 500}'),
+    ],
+)
+def test_what_the_provider_says_itself_or_never_got_is_free_and_tried_again(
+    service: Service, stand_in: StandIn, status: int, body: str
+) -> None:
+    stand_in.will("verbatim", status=status, body=body, headers={"retry-after": "0"})
+    assert service.text().status_code == 200
+    job = service.job()
+    assert (job["status"], job["attempts"]) == ("completed", 2)
+    assert job["estimated_cost"] > 0
+
+
+@pytest.mark.parametrize("status", [409, 429, 500, 503, 521])
+def test_a_server_that_says_not_to_try_again_is_heeded(
+    service: Service, stand_in: StandIn, status: int
+) -> None:
+    body = '{"error": {"message": "Not now", "type": "server_error"}}'
+    stand_in.will("verbatim", status=status, body=body, headers={"x-should-retry": "false"})
+    assert service.text().json()["detail"].endswith(f"OpenAI answered {status}: Not now")
+    job = service.job()
+    assert (job["status"], job["estimated_cost"], job["attempts"]) == ("failed", 0, 1)
+
+
+@pytest.mark.parametrize(
+    "code", ["insufficient_quota", "billing_not_active", "billing_hard_limit_reached"]
+)
+def test_an_empty_account_is_not_asked_again(
+    service: Service, stand_in: StandIn, code: str
+) -> None:
+    body = f'{{"error": {{"message": "No money", "type": "{code}", "code": "{code}"}}}}'
+    stand_in.will("verbatim", status=429, body=body)
+    assert "No money" in service.text().json()["detail"]
+    assert service.job()["attempts"] == 1
+
+
 @pytest.mark.parametrize("status", [409, 429, 500])
 def test_after_the_last_attempt_it_is_a_failure_that_cost_nothing(
     service: Service, stand_in: StandIn, status: int

@@ -1,5 +1,6 @@
 """POST /generate/text with n: several variants, one job, one bill."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -137,16 +138,28 @@ def test_a_refusal_of_n_in_any_words_is_understood(
         assert len(stand_in.asked) == 1, "it may have been a stray one: the prompt is paid once"
 
 
-def test_what_is_wrong_with_the_request_itself_is_said_and_not_remembered(
-    service: Service, stand_in: StandIn
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "This prompt is too long", "code": "context_length_exceeded"},
+        {"message": "Billing hard limit has been reached", "code": "billing_hard_limit_reached"},
+        {"message": "Budget has been exceeded!", "type": "budget_exceeded", "code": "400"},
+        {"message": "Unsupported value: 'none'", "param": "reasoning_effort", "code": None},
+        {"message": "Invalid value", "param": "messages[1].content", "code": "invalid_value"},
+        {"message": "5000 tokens for n = 2 completions", "code": "context_length_exceeded"},
+        {"message": "The prompt triggered our content management policy", "code": None},
+        {"message": "no such thing", "type": "invalid_request_error"},
+    ],
+)
+def test_what_is_wrong_with_the_request_itself_is_asked_once_and_not_remembered(
+    service: Service, stand_in: StandIn, error: dict[str, Any]
 ) -> None:
-    said = '{"error": {"message": "This prompt is too long", "code": "context_length_exceeded"}}'
-    stand_in.will("verbatim", status=400, body=said, times=3)
+    stand_in.will("verbatim", status=400, body=json.dumps({"error": error}))
     response = service.text(n=2)
     assert response.status_code == 500
-    assert "This prompt is too long" in response.json()["detail"]
+    assert error["message"] in response.json()["detail"]
     job = service.job()
-    assert (job["status"], job["estimated_cost"], job["attempts"]) == ("failed", 0, 3)
+    assert (job["status"], job["estimated_cost"], job["attempts"]) == ("failed", 0, 1)
     stand_in.forget()
     assert service.text(n=2).is_success
     assert len(stand_in.asked) == 1

@@ -276,3 +276,44 @@ def test_what_can_be_read_of_a_200_is_sold_and_booked(
     assert (job["status"], job["estimated_cost"], job["attempts"]) == ("completed", cost, 1)
     assert job["estimated_cost"] == (None if cost is None else float(Decimal(str(cost))))
     assert len(service.rows(models.GeneratedContent)) == len(stand_in.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            {"error": {"message": "Unsupported value", "param": "n", "code": "unsupported_value"}},
+            True,
+        ),
+        ({"error": {"message": "'n' does not support 5 with this model", "code": None}}, True),
+        ({"error": {"message": "n > 1 is not supported"}}, True),
+        ({"error": {"message": "Invalid n value (currently only n = 1 is supported)"}}, True),
+        ({"error": {"message": "extraneous key [n] is not permitted"}}, True),
+        ({"error": {"message": "Only one completion choice is allowed", "code": 400}}, True),
+        ([{"error": {"code": 400, "message": "Multiple candidates is not enabled"}}], True),
+        ({"detail": [{"loc": ["body", "n"], "msg": "Extra inputs are not permitted"}]}, True),
+        ({"object": "error", "message": "n must be 1 when using greedy sampling"}, True),
+        ({"error": {"message": "n = 5 is too much", "code": "rate_limit_exceeded"}}, False),
+        ({"error": {"message": "n is fine", "param": "temperature"}}, False),
+        ({"error": {"message": "I don't know this n-gram"}}, False),
+        ({"detail": [{"loc": ["body", "seed"], "msg": "n"}]}, False),
+        ({"error": {"message": "content_filter"}}, False),
+        ({"error": {"message": ["n"], "code": {"n": 1}, "param": 5}}, False),
+    ],
+)
+def test_a_refusal_of_n_is_told_from_others(body: Any, expected: bool) -> None:
+    assert wire.refusal(dumped(body).encode()).is_about_n is expected
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"model is loading", "model is loading"),
+        ("<html>\n502</html>".encode("utf-16"), ""),
+        (gzip.compress(b'{"error": {"message": "no"}}', mtime=0), "no"),
+        (b'{"detail": [{"loc": ["body"], "msg": "Field required"}]}', "Field required"),
+        (b"", ""),
+    ],
+)
+def test_the_reason_of_a_refusal(content: bytes, reason: str) -> None:
+    assert wire.refusal(content).reason == reason
