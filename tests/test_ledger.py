@@ -294,7 +294,8 @@ def test_a_first_try_that_is_still_committing_is_waited_for(
     with engine.connect() as first, engine.connect() as second, ThreadPoolExecutor() as pool:
         (content_id,) = jobs._write(first, [settlement])
         again = pool.submit(jobs._write, second, [replace(settlement, again=True)])
-        blocked = text("SELECT 1 FROM pg_locks WHERE NOT granted")
+        mine = "FROM pg_stat_activity WHERE datname = current_database()"
+        blocked = text(f"SELECT 1 {mine} AND wait_event_type = 'Lock'")
         with engine.connect() as watching:
             wait_until(lambda: watching.execute(blocked).scalar(), "the second to wait")
         first.commit()

@@ -1,0 +1,60 @@
+"""The first run of the tests on a machine, as root: PostgreSQL's system user is not there yet."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+USER = "pgserver"
+NAMESPACE = ("unshare", "--mount", "--propagation", "private")
+# One for each process: two on a PostgreSQL of their own, one on that which all share.
+TESTS = (
+    "tests/test_database.py::test_a_user_without_rights_is_told_which",
+    "tests/test_database.py::test_a_database_that_cannot_store_every_character_is_refused_at_start",
+    "tests/test_database.py::test_the_tables_are_those_of_the_models[postgresql]",
+)
+
+
+def may_mount() -> bool:
+    """Whether this is root in a place where it may mount; containers often forbid it."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        return False
+    mount = (*NAMESPACE, "mount", "--bind", "/etc", "/etc")
+    return subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """A copy of /etc that does not know the user."""
+    copy = tmp_path / "etc"
+    subprocess.run(["cp", "-a", "/etc", copy], check=True)
+    files = [copy / name for name in ("passwd", "group", "shadow", "gshadow")]
+    subprocess.run(["sed", "-i", f"/^{USER}:/d", *files], check=True)
+    return copy
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs root and unshare")
+@pytest.mark.parametrize("given", [False, True], ids=["own server", "given server"])
+def test_it_passes(given: bool, etc: Path, postgresql_url: str, tmp_path: Path) -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    # Plugins that these tests do not use take most of the time to start.
+    outside["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "no:cacheprovider", *TESTS]
+    command += ["-n", "3", "--dist", "worksteal", f"--basetemp={tmp_path / 'tests'}"]
+    # Only the new namespace sees the copy in the place of /etc.
+    bind = 'mount --bind "$0" /etc && exec "$@"'
+    run = subprocess.run(
+        [*NAMESPACE, "sh", "-c", bind, etc, *command],
+        cwd=ROOT,
+        env={**outside, "TEST_DATABASE_URL": postgresql_url if given else ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"\n{USER}:" in (etc / "passwd").read_text(), "it was not there, and was made"
