@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,11 @@ class Service:
                 return
             for name in (*names, "sqlite_sequence"):
                 connection.execute(text(f"DELETE FROM {name}"))
+
+
+def whole_second(moment: datetime) -> str:
+    """A time of a row as the service answers it."""
+    return moment.replace(microsecond=0).isoformat()
 
 
 def database_engine(url: str) -> Engine:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import models
-from tests.conftest import COFFEE, Service
+from tests.conftest import COFFEE, Service, whole_second
 
 
 def test_what_was_generated_is_listed_newest_first(service: Service) -> None:
@@ -12,6 +12,7 @@ def test_what_was_generated_is_listed_newest_first(service: Service) -> None:
 
     listed = service.get("/content/history").json()
 
+    text_row, image_row = service.rows(models.GeneratedContent)
     assert listed["total"] == 2
     assert listed["history"] == [
         {
@@ -20,7 +21,7 @@ def test_what_was_generated_is_listed_newest_first(service: Service) -> None:
             "prompt": "아침의 커피숍",
             "result": image["image_url"],
             "model": "dall-e-3",
-            "created_at": listed["history"][0]["created_at"],
+            "created_at": whole_second(image_row["created_at"]),
             "finish_reason": None,
             "cut": None,
         },
@@ -30,7 +31,7 @@ def test_what_was_generated_is_listed_newest_first(service: Service) -> None:
             "prompt": COFFEE["prompt"],
             "result": text["text"],
             "model": "gpt-3.5-turbo",
-            "created_at": listed["history"][1]["created_at"],
+            "created_at": whole_second(text_row["created_at"]),
             "finish_reason": "stop",
             "cut": False,
         },

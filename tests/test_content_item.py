@@ -3,20 +3,21 @@
 from typing import Any
 
 import models
-from tests.conftest import COFFEE, Service
+from tests.conftest import COFFEE, Service, whole_second
 
 
 def test_a_text_with_everything_known_of_it(service: Service) -> None:
     made = service.text(user_id=7).json()
     (job,) = service.get("/costs/history").json()["history"]
     item = service.get(f"/content/{made['id']}").json()
+    (row,) = service.rows(models.GeneratedContent)
     assert item == {
         "id": made["id"],
         "content_type": "text",
         "prompt": COFFEE["prompt"],
         "result": made["text"],
         "model": "gpt-3.5-turbo",
-        "created_at": item["created_at"],
+        "created_at": whole_second(row["created_at"]),
         "finish_reason": "stop",
         "cut": False,
         "job_id": made["job_id"],

@@ -155,12 +155,16 @@ def test_a_campaign_in_overlapping_batches_adds_up_to_the_last_unit(
     overview = service.get("/analytics/overview").json()
     assert [overview[f"total_{name}"] for name in names] == [apart(name) for name in names]
     assert overview["total_campaigns"] == 6
-    for row in service.get("/analytics/content").json()["content"]:
+    rows = service.get("/analytics/content").json()["content"]
+    assert {row["content_id"] for row in rows} == set(ids)
+    for row in rows:
         content_id = row["content_id"]
         assert [row[name] for name in names] == [
             apart(name, content_id=content_id) for name in names
         ]
-    for group in service.get("/analytics/content", group_by="campaign").json()["groups"]:
+    groups = service.get("/analytics/content", group_by="campaign").json()["groups"]
+    assert len(groups) == 6
+    for group in groups:
         pair = {key: group[key] for key in ("project_id", "campaign_id")}
         assert [group[name] for name in names] == pytest.approx(
             [apart(name, **pair) - apart(name, **pair, content_id=None) for name in names]

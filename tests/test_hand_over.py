@@ -104,8 +104,8 @@ def test_where_all_are_gone_the_error_names_the_setting(tmp_path: Path, stand_in
             )
         assert "IMAGE_MODEL" in service.image().json()["detail"]
         assert "has no model o3. Set TEXT_MODEL" in service.text(model="o3").json()["detail"]
-        for job in service.rows(models.GenJob):
-            assert (job["status"], job["estimated_cost"]) == ("failed", 0)
+        booked = [(job["status"], job["estimated_cost"]) for job in service.rows(models.GenJob)]
+        assert booked == [("failed", 0)] * 4
         stand_in.retire(**{"gpt-3.5-turbo": 404})
         assert service.text().json()["model"] == LUNA, "nothing was given up for good"
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 import pricing
+from tests.conftest import ROOT
 
 # US dollars per million tokens: input, cached input, cache writes, output.
 TEXT_PRICES = {
@@ -64,10 +65,18 @@ def test_every_row_says_where_it_is_from_and_how_long_it_lives() -> None:
     rows = pricing.TEXT_MODELS | pricing.IMAGE_MODELS
     for name, row in rows.items():
         assert (row.retired_on, row.successor) == LIFETIMES.get(name, (None, None))
-        assert row.checked_on == date(2026, 11, 22)
         contracts = name in ("gpt-3.5-turbo", "gpt-4", "dall-e-3")
         assert row.source == (pricing.OWNER if contracts else pricing.OPENAI)
         assert row.successor is None or row.successor in rows
+
+
+@pytest.mark.parametrize(
+    ("readme", "words"), [("README.md", "checked on {}"), ("README.ko.md", "{} 확인")]
+)
+def test_both_readmes_say_when_every_row_was_checked(readme: str, words: str) -> None:
+    text = (ROOT / readme).read_text()
+    for row in (pricing.TEXT_MODELS | pricing.IMAGE_MODELS).values():
+        assert words.format(row.checked_on) in text
 
 
 @pytest.mark.parametrize("model", TEXT_PRICES)
@@ -159,6 +168,7 @@ def test_genai_prices_knows_what_the_table_does_not() -> None:
     row = pricing.text_model("gpt-5.2")
     assert row
     assert row.source.startswith("genai-prices ")
+    assert row.checked_on is None, "nobody did"
 
 
 def test_what_the_sdk_names_knows_its_end_too() -> None:

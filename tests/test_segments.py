@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import models
-from tests.conftest import Service, StandIn
+from tests.conftest import Service, StandIn, whole_second
 
 PARENTS = {
     "name": "밀레니얼 부모",
@@ -26,7 +26,7 @@ def test_a_segment_is_created_with_its_criteria_as_a_json_string(service: Servic
         "name": "밀레니얼 부모",
         "description": "어린 자녀를 둔 30대",
         "criteria": '{"age_range": "30-40", "has_children": true, "점수": 1.5, "없음": null}',
-        "created_at": row["created_at"].replace(microsecond=0).isoformat(),
+        "created_at": whole_second(row["created_at"]),
         "updated_at": segment["created_at"],
     }
     assert segment["criteria"] == json.dumps(PARENTS["criteria"], ensure_ascii=False)
