@@ -1,9 +1,11 @@
 """How the database is reached: the engine, its sessions, and bringing the tables up to date."""
 
+import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 import alembic.command
 import alembic.util
@@ -20,6 +22,38 @@ LOCK_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 # Any number will do, so long as every worker of every release uses the same one.
 MIGRATION_LOCK = 7_236_415
+# Where a URL's options begin; any other ? is part of a password or of a path.
+OPTIONS = re.compile(r"\?(?=[\w.-]+=)")
+# What URLs bring along that were written for another tool: Prisma and its hosts; SQLAlchemy and
+# Python's drivers; JDBC; Rails, Django, Doctrine and Ecto; Go and Node.
+OTHER_TOOLS_OPTIONS = set(
+    """
+    connection_limit pgbouncer pool_timeout schema socket_timeout sslaccept sslidentity
+    statement_cache_size max_connection_lifetime max_idle_connection_lifetime supa workaround
+    async_fallback cache charset check_same_thread command_timeout direct_tls echo max_overflow
+    max_cacheable_statement_size max_cached_statement_lifetime pool_pre_ping pool_recycle pool_size
+    prepare_threshold prepared_statement_cache_size prepared_statement_name_func ssl timeout uri
+    ApplicationName autosave binaryTransfer characterEncoding connectTimeout currentSchema
+    defaultRowFetchSize loadBalanceHosts loginTimeout preferQueryMode prepareThreshold
+    preparedStatementCacheQueries preparedStatementCacheSizeMiB reWriteBatchedInserts socketTimeout
+    sslfactory stringtype targetServerType tcpKeepAlive useSSL useUnicode
+    adapter advisory_locks checkout_timeout conn_health_checks conn_max_age encoding idle_timeout
+    min_messages pool prepared_statements reaping_frequency serverVersion ssl_mode ssl_require
+    statement_limit
+    binary_parameters default_query_exec_mode description_cache_capacity pool_health_check_period
+    pool_max_conn_idle_time pool_max_conn_lifetime pool_max_conns pool_min_conns search_path
+    statement_cache_capacity statement_cache_mode statement-cache-capacity statement_timeout
+    connectionLimit connectionTimeoutMillis idleTimeoutMillis max max_lifetime prepare
+    query_timeout timezone uselibpqcompat
+""".split()  # noqa: SIM905  (a list would be a page)
+)
+# What takes their place here, where leaving them out makes a difference.
+IN_THEIR_PLACE = {
+    **dict.fromkeys(("schema", "currentSchema", "search_path"), "options=-csearch_path%3Dname"),
+    **dict.fromkeys(("ssl", "sslaccept", "ssl_mode", "ssl_require", "useSSL"), "sslmode=require"),
+    **dict.fromkeys(("connection_limit", "pool", "pool_size", "max"), "DATABASE_POOL_SIZE"),
+    "statement_timeout": "options=-cstatement_timeout%3Dmilliseconds",
+}
 
 
 class UnsupportedURL(ArgumentError):
@@ -28,15 +62,59 @@ class UnsupportedURL(ArgumentError):
 
 def parse_url(database_url: str) -> URL:
     """The URL as SQLAlchemy takes it. ArgumentError where it cannot be used."""
-    if database_url.count("@") > 1:
+    return _parse(database_url)[0]
+
+
+def _parse(database_url: str) -> tuple[URL, list[str]]:
+    """The URL, and which of its options are another tool's and left out. The driver is left out
+    too: whatever another tool reaches a database with, this service has its own."""
+    scheme, separator, rest = database_url.partition("://")
+    if separator and scheme.partition("+")[0] == "sqlite":
+        return _parse_sqlite(rest)
+    after_password = database_url.partition("@")[2]
+    if "@" in OPTIONS.split(after_password)[0]:
         raise UnsupportedURL("@ / : % in the user or password are written %40 %2F %3A %25")
     url = make_url(database_url)
-    if url.drivername in ("postgres", "postgresql"):
-        # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3.
-        url = url.set(drivername="postgresql+psycopg2")
-    if url.drivername not in ("postgresql+psycopg2", "sqlite"):
+    if url.drivername.partition("+")[0] not in ("postgres", "postgresql"):
         raise UnsupportedURL("only postgresql:// and sqlite:// are supported")
-    return url
+    # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3.
+    url = url.set(drivername="postgresql+psycopg2")
+    others = _other_tools(name for name in url.query if not _is_libpqs(url, name))
+    return url.difference_update_query(others), others
+
+
+def _is_libpqs(url: URL, option: str) -> bool:
+    psycopg2: Any = url.get_dialect().import_dbapi()
+    try:
+        psycopg2.extensions.parse_dsn(f"{option}=''")
+    except psycopg2.ProgrammingError:
+        return False
+    return True
+
+
+def _parse_sqlite(rest: str) -> tuple[URL, list[str]]:
+    """The path as it is written, where % escapes nothing; a relative one is beside this file."""
+    folder, slash, name = rest.rpartition("/")
+    name, *options = OPTIONS.split(name, maxsplit=1)
+    path = folder + slash + name
+    if path in ("", "/", "/:memory:") or path.startswith("/file:"):
+        raise UnsupportedURL(
+            "SQLite needs the path of a file, without file:; in memory, every worker would have a "
+            "database of its own"
+        )
+    if not path.startswith("/"):
+        raise UnsupportedURL("the path of a SQLite file follows three slashes")
+    others = _other_tools(option for option, _ in parse_qsl("".join(options)))
+    return URL.create("sqlite", database=str(ROOT / path[1:])), others
+
+
+def _other_tools(names: Iterable[str]) -> list[str]:
+    """The names, once each. UnsupportedURL where one is of no tool that is known."""
+    others = list(dict.fromkeys(names))
+    for name in others:
+        if name not in OTHER_TOOLS_OPTIONS:
+            raise UnsupportedURL(f"its option {name!r} is unknown")
+    return others
 
 
 def connect(url: URL) -> Engine:
@@ -173,7 +251,8 @@ def _advice(url: URL, error: DBAPIError) -> str:
 
 def _service_engine() -> Engine:
     try:
-        return connect(parse_url(settings.database_url))
+        url, others = _parse(settings.database_url)
+        engine = connect(url)
     except (ArgumentError, ValueError) as error:
         # SQLAlchemy's own message may quote the URL, and with it the password.
         reason = f": {error}" if type(error) is UnsupportedURL else ""
@@ -181,6 +260,18 @@ def _service_engine() -> Engine:
             f"DATABASE_URL cannot be used{reason}. It must look like "
             "postgresql://user:password@localhost:5432/artify_content_db or sqlite:////folder/file.db."
         )
+    if others:
+        print(
+            f"WARNING: DATABASE_URL has options of other tools, which are ignored: "
+            f"{', '.join(map(_with_what_to_use, others))}",
+            flush=True,
+        )
+    return engine
+
+
+def _with_what_to_use(option: str) -> str:
+    instead = IN_THEIR_PLACE.get(option)
+    return f"{option} (here: {instead})" if instead else option
 
 
 engine = _service_engine()

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import re
+import ssl
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,12 @@ from urllib.parse import urlsplit
 from dotenv import load_dotenv
 
 ROOT = Path(__file__).resolve().parent
+# Libraries read these of their own accord: the OpenAI SDK sends the first three with every call.
+READ_BY_LIBRARIES = (
+    *("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+HEADER_LINE = re.compile(r"[\w!#$%&'*+.^`|~-]+:[ -~]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,13 @@ def _number(name: str, default: float, lowest: float, highest: float) -> float:
 
 def _openai_api_key() -> str | None:
     key = _text("OPENAI_API_KEY")
-    if key and not (key.isascii() and key.isprintable() and " " not in key):
-        stop("OPENAI_API_KEY has spaces or other characters no key has. Copy it again.")
+    _check_token("OPENAI_API_KEY", key)
     return key
+
+
+def _check_token(name: str, value: str | None) -> None:
+    if value and not (value.isascii() and value.isprintable() and not set(" '\"") & set(value)):
+        stop(f"{name} has spaces or other characters that none has. Copy it again.")
 
 
 def _address(name: str, example: str) -> str | None:
@@ -92,14 +104,61 @@ def _image_store() -> str:
     return place if "://" in place else str(ROOT / place)
 
 
+def _take_off_quotes() -> None:
+    """Of the quotes around a value, which `docker --env-file` leaves on, make what `.env` makes of
+    them. All variables: libraries read theirs themselves, such as AWS_ACCESS_KEY_ID."""
+    for name, value in os.environ.items():
+        if len(value) > 1 and value[0] in "'\"" and value.find(value[0], 1) == len(value) - 1:
+            os.environ[name] = value[1:-1]
+
+
+def _load_dotenv() -> None:
+    dotenv = ROOT / ".env"
+    try:
+        with dotenv.open(encoding="utf-8-sig") as stream:
+            load_dotenv(stream=stream)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        stop(
+            f"{dotenv} cannot be read: {error.strerror}. "
+            "Make it a file that this user may read, or remove it."
+        )
+    except ValueError:
+        stop(f"{dotenv} is not in UTF-8. Save it again with that encoding.")
+
+
+def _check_what_libraries_read() -> None:
+    """End the process where a library would fail on its own setting, or send it as nonsense."""
+    given = {name: _text(name) for name in READ_BY_LIBRARIES}
+    for name, value in given.items():
+        os.environ.pop(name, None)
+        if value:
+            os.environ[name] = value
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        _check_token(name, given[name])
+    for line in (given["OPENAI_CUSTOM_HEADERS"] or "").splitlines():
+        if not HEADER_LINE.fullmatch(line):
+            stop("OPENAI_CUSTOM_HEADERS must be lines like Name: value, in ASCII.")
+    try:
+        if file := given["SSL_CERT_FILE"]:
+            ssl.create_default_context(cafile=file)
+    except OSError as error:
+        reason = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        stop(f"SSL_CERT_FILE {file} cannot be used: {reason}. Name a PEM file, or leave it empty.")
+    if (folders := given["SSL_CERT_DIR"]) and not any(
+        map(os.path.isdir, folders.split(os.pathsep))
+    ):
+        stop(f"SSL_CERT_DIR {folders} is no folder. Name one of certificates, or leave it empty.")
+
+
 def read() -> Settings:
     """The settings of this process. Ends it with a one-line reason where one cannot be used."""
-    try:
-        load_dotenv(ROOT / ".env", encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        stop(f"{ROOT / '.env'} is not in UTF-8. Save it again with that encoding.")
+    _take_off_quotes()
+    _load_dotenv()
+    _check_what_libraries_read()
     return Settings(
-        database_url=_text("DATABASE_URL") or f"sqlite:///{ROOT / 'artify.db'}",
+        database_url=_text("DATABASE_URL") or "sqlite:///artify.db",
         openai_api_key=_openai_api_key(),
         openai_base_url=_address("OPENAI_BASE_URL", "https://host/v1 or http://localhost:9000/v1"),
         text_model=_text("TEXT_MODEL") or "gpt-3.5-turbo",

@@ -18,6 +18,7 @@ import database
 import models
 from tests.conftest import (
     COFFEE,
+    EXAMPLE,
     ROOT,
     NewDatabase,
     Service,
@@ -30,7 +31,9 @@ WORKERS = 4
 COLD_STARTS = 4
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+asyncpg"]
+)
 def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
     url = database.parse_url(f"{scheme}://user:p%40ss@localhost:5432/artify_content_db")
     assert database.connect(url).driver == "psycopg2"
@@ -41,6 +44,58 @@ def test_the_service_starts_on_what_hosts_hand_out(new_postgresql: NewDatabase) 
     url = database.parse_url(new_postgresql()).set(drivername="postgres")
     with running(url.render_as_string(hide_password=False)) as service:
         assert service.get("/").json()["database"] == "connected"
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("pgbouncer=true&connection_limit=1", []),
+        ("schema=public", []),
+        ("currentSchema=a&currentSchema=b&prepareThreshold=0", []),
+        ("sslmode=require&supa=base-pooler.x", ["sslmode"]),
+        ("statement-cache-capacity=0&ssl=true&host=/x@y", ["host"]),
+        # What the installed libpq knows is not ours to list.
+        ("connect_timeout=3&channel_binding=prefer", ["connect_timeout", "channel_binding"]),
+    ],
+)
+def test_options_of_other_tools_are_ignored(query: str, kept: list[str]) -> None:
+    url = database.parse_url(f"postgresql://artify:geheim@127.0.0.1:1/db?{query}")
+    assert list(url.query) == kept
+
+
+def test_what_is_ignored_is_said_in_one_line_with_what_to_use() -> None:
+    query = "pgbouncer=geheim&schema=geheim&connect_timeout=3&ssl=geheim&ssl=geheim"
+    assert on_import(f"postgresql://artify:geheim@127.0.0.1:1/db?{query}") == (
+        "WARNING: DATABASE_URL has options of other tools, which are ignored: pgbouncer, "
+        "schema (here: options=-csearch_path%3Dname), ssl (here: sslmode=require)\n"
+    )
+
+
+def test_another_tools_schema_can_be_said_in_options(new_postgresql: NewDatabase) -> None:
+    url = new_postgresql()
+    with database_engine(url).begin() as connection:
+        connection.execute(text("CREATE SCHEMA other"))
+    separator = "&" if "?" in url else "?"
+    with running(f"{url}{separator}options=-csearch_path%3Dother&pgbouncer=true") as service:
+        assert service.post("/segments", {"name": "모두"}).is_success
+    with database_engine(url).connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM other.segments")).scalar() == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:////data/x@y/a?b/100%41 #c/마케팅.db", "/data/x@y/a?b/100%41 #c/마케팅.db"),
+        ("sqlite:////data/a@b:c@d.db", "/data/a@b:c@d.db"),
+        ("sqlite:////data/a?b.db", "/data/a?b.db"),
+        ("sqlite:////data/a?b=c/d.db", "/data/a?b=c/d.db"),
+        ("sqlite:///file.db", f"{ROOT}/file.db"),
+        ("sqlite:///./data/file.db", f"{ROOT}/data/file.db"),
+        ("sqlite+aiosqlite:///file.db?check_same_thread=False", f"{ROOT}/file.db"),
+    ],
+)
+def test_the_path_of_a_sqlite_file_is_what_is_written(url: str, path: str) -> None:
+    assert database.parse_url(url).database == path
 
 
 def test_sqlite_waits_for_locks_and_enforces_foreign_keys(tmp_path: Path) -> None:
@@ -230,6 +285,22 @@ def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
         assert service.post("/generate/text", COFFEE).is_success
 
 
+def on_import(database_url: str) -> str:
+    """What database.py says when it reads this URL, which takes a fraction of a start."""
+    run = subprocess.run(
+        [sys.executable, "database.py"],
+        cwd=ROOT,
+        env={**os.environ, **EXAMPLE, "DATABASE_URL": database_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == run.stdout.startswith("ERROR: ")
+    assert len(run.stdout.splitlines()) <= 1
+    return run.stdout
+
+
 def fails_to_start(database_url: str, **options: Any) -> str:
     """The one line the service says before it ends with status 1."""
     with running(database_url, ready=False, **options) as service:
@@ -266,10 +337,32 @@ def test_an_unusable_sqlite_file_is_named_at_start(tmp_path: Path) -> None:
     ],
 )
 def test_a_database_url_that_cannot_be_used_is_refused_at_start(url: str, reason: str) -> None:
-    line = fails_to_start(url)
+    line = on_import(url)
     assert line.startswith(f"ERROR: DATABASE_URL cannot be used{reason}")
     assert "postgresql://user:password@localhost:5432/artify_content_db" in line
     assert "geheim" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://me:ge@geheim?geheim@localhost/db", "@ / : % in the user or password"),
+        ("postgresql://me:geheim@localhost/db?sslmod=geheim", "its option 'sslmod' is unknown"),
+        ("sqlite:////data/a.db?mode=geheim", "its option 'mode' is unknown"),
+        ("sqlite://", "SQLite needs the path of a file"),
+        ("sqlite:///", "SQLite needs the path of a file"),
+        ("sqlite:///:memory:", "SQLite needs the path of a file"),
+        ("sqlite+aiosqlite:///:memory:?cache=shared", "SQLite needs the path of a file"),
+        ("sqlite:///file::memory:?cache=shared&uri=true", "SQLite needs the path of a file"),
+        ("sqlite:///file:a?mode=memory&uri=true", "SQLite needs the path of a file"),
+        ("sqlite://file.db", "the path of a SQLite file follows three slashes"),
+    ],
+)
+def test_a_url_that_leads_to_no_database_is_refused_with_the_reason(url: str, reason: str) -> None:
+    with pytest.raises(database.UnsupportedURL) as refused:
+        database.parse_url(url)
+    assert str(refused.value).startswith(reason)
+    assert "geheim" not in str(refused.value)
 
 
 def test_a_database_of_a_newer_version_is_refused_at_start(new_database: NewDatabase) -> None:

@@ -2,6 +2,8 @@
 
 import ast
 import importlib.metadata
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,7 +94,25 @@ def test_deployment_files_start_the_service_as_the_contract_says() -> None:
     start = "uvicorn main:app --host 0.0.0.0 --port 8000 --workers {}"
     (service,) = yaml.safe_load((ROOT / "render.yaml").read_text())["services"]
     assert service["startCommand"] == start.format(2)
-    command = str(start.format(4).split()).replace("'", '"')
-    assert f"CMD {command}" in (ROOT / "Dockerfile").read_text()
-    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    assert services["api"]["environment"]["DATABASE_URL"].startswith("postgresql://")
+    api = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["api"]
+    assert api["environment"]["DATABASE_URL"].startswith("postgresql://")
+    # The PORT of .env is this machine's, not the container's.
+    assert api["ports"] == [f"127.0.0.1:${{PORT:-8000}}:{api['environment']['PORT']}"]
+
+
+@pytest.mark.parametrize(("port", "used"), [(None, 8000), ("", 8000), ("9000", 9000)])
+def test_the_image_listens_on_port_and_asks_there_for_its_health(
+    port: str | None, used: int, tmp_path: Path
+) -> None:
+    health, command = re.findall(r"^ *CMD (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for program in ("python", "uvicorn"):
+        (tmp_path / program).write_text('#!/bin/sh\necho "$@"\n')
+        (tmp_path / program).chmod(0o755)
+    given = {"PATH": f"{tmp_path}:/bin:/usr/bin", **({} if port is None else {"PORT": port})}
+
+    def said(command: str) -> str:
+        run = ["/bin/sh", "-c", command]
+        return subprocess.run(run, env=given, capture_output=True, text=True, check=True).stdout
+
+    assert said(command) == f"main:app --host 0.0.0.0 --port {used} --workers 4\n"
+    assert f"http://127.0.0.1:{used}/health" in said(health)

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import EXAMPLE, IMAGES, KEY, ROOT, wait_until
+from tests.conftest import COFFEE, EXAMPLE, IMAGES, KEY, ROOT, StandIn, wait_until
 
 
 def free_port() -> int:
@@ -61,7 +61,7 @@ def healthy(url: str) -> bool:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The project in a folder of its own, where a test may write a .env."""
-    folder = tmp_path / "a clone with 100% odd name"
+    folder = tmp_path / "x@y" / "a?b=c" / "a clone with 100%41 #odd 이름"
     ignored = shutil.ignore_patterns(".*", "tests", "*.db*", "__pycache__")
     shutil.copytree(ROOT, folder, ignore=ignored)
     return folder
@@ -91,6 +91,54 @@ def test_a_dotenv_in_another_encoding_is_said_in_one_line(copy: Path) -> None:
     assert line.endswith(".env is not in UTF-8. Save it again with that encoding.")
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_dotenv_that_cannot_be_read_is_said_in_one_line(copy: Path, kind: str) -> None:
+    dotenv = copy / ".env"
+    if kind == "folder":  # Docker makes one where it mounts a file that is not there
+        dotenv.mkdir()
+    elif os.geteuid():
+        dotenv.touch(mode=0)
+    else:  # to root, nothing is denied
+        dotenv.symlink_to("/proc/self/mem")
+    with started("settings.py", folder=copy) as process:
+        (line,) = process.communicate(timeout=30)[0].splitlines()
+        assert process.returncode == 1
+    assert line.startswith(f"ERROR: {dotenv} cannot be read: ")
+
+
+def test_quotes_are_no_part_of_a_value_and_an_empty_one_is_none(
+    tmp_path: Path, stand_in: StandIn
+) -> None:
+    """`docker --env-file` hands quotes on, and the OpenAI SDK sends what is empty."""
+    given = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/a.db",
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_BASE_URL": stand_in.url,
+        "OPENAI_PROJECT_ID": "proj_1",
+        "OPENAI_CUSTOM_HEADERS": "X-Team: 5",
+        "SSL_CERT_DIR": "",
+        "TEXT_MODEL": "gpt-4",
+    }
+    quoted: dict[str, Any] = {name: f"'{value}'" for name, value in given.items()}
+    port = free_port()
+    at: dict[str, Any] = {
+        "HOST": '"127.0.0.1"',
+        "PORT": f'"{port}"',
+        "OPENAI_ORG_ID": "",
+        "SSL_CERT_FILE": " ",
+    }
+    with started("main.py", **quoted, **at):
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: healthy(url), "main.py to serve")
+        assert httpx.post(f"{url}/generate/text", json=COFFEE).is_success
+    (asked,) = stand_in.asked
+    assert asked["body"]["model"] == "gpt-4"
+    headers = asked["headers"]
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert (headers["openai-project"], headers["x-team"]) == ("proj_1", "5")
+    assert "openai-organization" not in headers
+
+
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -118,6 +166,16 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
         ("OPENAI_BASE_URL", "http://a:9x/v1", "OPENAI_BASE_URL must look like https://"),
         ("OPENAI_BASE_URL", "ftp://me:geheim@a", "OPENAI_BASE_URL must look like https://"),
         ("OPENAI_API_KEY", "sk-geheim 비밀", "OPENAI_API_KEY has spaces"),
+        ("OPENAI_API_KEY", '"sk-geheim', "OPENAI_API_KEY has spaces or other characters"),
+        ("OPENAI_ORG_ID", "org-geheim\nX: 1", "OPENAI_ORG_ID has spaces or other characters"),
+        ("OPENAI_PROJECT_ID", "프로젝트", "OPENAI_PROJECT_ID has spaces or other characters"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Team: 마케팅", "OPENAI_CUSTOM_HEADERS must be lines like"),
+        ("OPENAI_CUSTOM_HEADERS", "X Team: geheim", "OPENAI_CUSTOM_HEADERS must be lines like"),
+        ("OPENAI_CUSTOM_HEADERS", "geheim", "OPENAI_CUSTOM_HEADERS must be lines like"),
+        ("SSL_CERT_FILE", "/no/ca.pem", "SSL_CERT_FILE /no/ca.pem cannot be used: No such file"),
+        ("SSL_CERT_FILE", "/", "SSL_CERT_FILE / cannot be used: Is a directory."),
+        ("SSL_CERT_FILE", __file__, f"SSL_CERT_FILE {__file__} cannot be used: it has no cert"),
+        ("SSL_CERT_DIR", "/no/certs", "SSL_CERT_DIR /no/certs is no folder."),
         ("PUBLIC_BASE_URL", "copy.example.com", "PUBLIC_BASE_URL must look like https://"),
         ("PUBLIC_BASE_URL", "https://copy.example.com/?a=b", "PUBLIC_BASE_URL must look like"),
     ],
