@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import tenacity
 import models
 import pricing
 import wire
-from settings import Settings, stop
+from settings import Settings, proxy_for, stop
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 CONNECT_TIMEOUT_SECONDS = 5
@@ -52,6 +53,13 @@ CUT_BY = {
     wire.INCOMPLETE: "cut off: OpenAI's answer broke off before its end.",
 }
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
+PROXY_WANTS_PASSWORD = 407
+# By the numbers of OpenSSL's X509_V_ERR_…; all others mean that nobody trusted has signed it.
+CERTIFICATE_ERRORS = {
+    9: "is not valid yet. Check this machine's clock.",
+    10: "has expired. Ask those who run it to renew it, or check this machine's clock.",
+    **dict.fromkeys((62, 64), "is for another name. Check the name in OPENAI_BASE_URL."),
+}
 MAX_REASON = 500  # characters
 
 log = logging.getLogger("uvicorn.error")
@@ -177,10 +185,7 @@ class OpenAIClient:
             max_retries=0,
             # How long an answer may take is decided in _ask.
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-            http_client=openai.DefaultAioHttpClient(
-                # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
-                limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS)
-            ),
+            http_client=_http_client(settings.openai_base_url or DEFAULT_BASE_URL),
         )
 
     async def close(self) -> None:
@@ -409,12 +414,17 @@ class OpenAIClient:
             request_id = wire.request_id(response)
             return await _read(response, "text" if path == self._text.path else "image"), request_id
         except openai.APIStatusError as error:
+            if error.status_code == PROXY_WANTS_PASSWORD:
+                why = f"{host} cannot be reached: {_why_proxy_refused(error.status_code)}"
+                raise GenerationError(why, cost_usd=Decimal(0)) from error
             raise self._refusal(error, asked) from error
         except openai.APIConnectionError as error:
             if unreached := _unreached(error):
-                why = f"{host} cannot be reached. Check the network and OPENAI_BASE_URL."
-                timed_out = isinstance(unreached, aiohttp.ConnectionTimeoutError)
-                raise GenerationError(why, cost_usd=Decimal(0), retryable=not timed_out) from error
+                raise GenerationError(
+                    f"{host} cannot be reached: {_why_unreached(unreached)}",
+                    cost_usd=Decimal(0),
+                    retryable=_may_pass(unreached),
+                ) from error
             raise self._broke_off() from error
         except httpx2.HTTPError as error:
             raise self._broke_off() from error
@@ -623,7 +633,35 @@ def _safety_identifier(user_id: int) -> str:
     return hashlib.sha256(f"artify user {user_id}".encode()).hexdigest()
 
 
-def _unreached(error: openai.APIConnectionError) -> BaseException | None:
+def _http_client(base_url: str) -> httpx2.AsyncClient:
+    """The SDK's client on aiohttp. Ends the process where the proxy for this server is one that
+    nobody here can speak to: aiohttp would speak HTTP to a SOCKS proxy."""
+    host = httpx2.URL(base_url).host
+    try:
+        named = proxy_for(base_url)
+        proxy = httpx2.Proxy(named) if named else None
+        if proxy and proxy.url.scheme not in ("http", "https"):
+            raise ValueError("SOCKS")
+        if proxy and proxy.auth:
+            # As the SDK's transport will for each call.
+            aiohttp.encode_basic_auth(*proxy.auth, encoding="latin1")
+    except (ValueError, httpx2.InvalidURL):
+        stop(
+            f"The proxy for {host} cannot be used: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY "
+            "must look like http://user:password@host:port; SOCKS is not supported. "
+            f"NO_PROXY={host} does without a proxy."
+        )
+    return openai.DefaultAioHttpClient(
+        # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
+        limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS),
+        proxy=proxy,
+        # Else it reads the proxies itself, and ends over one that is for other servers.
+        trust_env=False,
+        verify=httpx2.create_ssl_context(),
+    )
+
+
+def _unreached(error: openai.APIConnectionError) -> aiohttp.ClientError | None:
     """Why no connection came about, so that nothing was sent; None where one did. aiohttp's error
     at the bottom tells: the SDK calls a connection that broke later a connect timeout too."""
     cause: BaseException | None = error
@@ -635,6 +673,57 @@ def _unreached(error: openai.APIConnectionError) -> BaseException | None:
         aiohttp.ClientHttpProxyError,
     )
     return cause if isinstance(cause, unreached) else None
+
+
+def _may_pass(unreached: aiohttp.ClientError) -> bool:
+    """Whether trying again at once may help; one that timed out has taken its time already."""
+    if isinstance(unreached, aiohttp.ClientHttpProxyError):
+        return unreached.status >= 500
+    lasting = (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorCertificateError)
+    return not isinstance(unreached, lasting)
+
+
+def _why_unreached(unreached: aiohttp.ClientError) -> str:
+    """What came in the way, and what to do; a proxy's password is in none of it."""
+    if isinstance(unreached, aiohttp.ClientHttpProxyError):
+        return _why_proxy_refused(unreached.status)
+    if isinstance(unreached, aiohttp.ClientConnectorCertificateError):
+        return _why_distrusted(unreached)
+    if isinstance(unreached, aiohttp.ClientConnectorSSLError):
+        return (
+            f"{unreached.host}:{unreached.port} does not speak TLS as it should "
+            f"({unreached.os_error.strerror}). Check the port and http: or https: in "
+            "OPENAI_BASE_URL."
+        )
+    why = f"no connection came about within {CONNECT_TIMEOUT_SECONDS} seconds"
+    if isinstance(unreached, aiohttp.ClientConnectorDNSError):
+        why = f"no address of {unreached.host} is known"
+    elif isinstance(unreached, aiohttp.ClientConnectorError):
+        proxy = "the proxy " if isinstance(unreached, aiohttp.ClientProxyConnectionError) else ""
+        number = unreached.os_error.errno
+        reason = os.strerror(number) if number else "no connection"
+        why = f"{reason} at {proxy}{unreached.host}:{unreached.port}"
+    return f"{why}. Check the network, OPENAI_BASE_URL, and HTTPS_PROXY if there is a proxy."
+
+
+def _why_proxy_refused(status: int) -> str:
+    if status == PROXY_WANTS_PASSWORD:
+        return (
+            "the proxy wants a user and a password (407). Set "
+            "HTTPS_PROXY=http://user:password@host:port with the right ones."
+        )
+    return (
+        f"the proxy refused the connection ({status}). Ask those who run it, or check HTTPS_PROXY."
+    )
+
+
+def _why_distrusted(unreached: aiohttp.ClientConnectorCertificateError) -> str:
+    error: Any = unreached.certificate_error  # an ssl.SSLCertVerificationError
+    why = CERTIFICATE_ERRORS.get(error.verify_code) or (
+        f"is not trusted ({error.verify_message}). If your company has a CA of its own, name a "
+        "file with its certificate in SSL_CERT_FILE."
+    )
+    return f"the certificate of {unreached.host} {why}"
 
 
 def _is_retryable(error: BaseException) -> bool:

@@ -177,4 +177,14 @@ def read() -> Settings:
     )
 
 
+def proxy_for(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name for this URL, by the
+    rules of the OpenAI SDK's HTTP client."""
+    from httpx2 import URL  # noqa: PLC0415  (slow, and here alone)
+    from httpx2._utils import URLPattern, get_environment_proxies  # noqa: PLC0415
+
+    rules = {URLPattern(pattern): proxy for pattern, proxy in get_environment_proxies().items()}
+    return next((rules[rule] for rule in sorted(rules) if rule.matches(URL(url))), None)
+
+
 settings = read()
