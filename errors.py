@@ -1,5 +1,6 @@
 """What each error says to people, and how /docs shows it for each kind of route."""
 
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,7 +33,6 @@ KEY_REUSED = {
     "msg": "This Idempotency-Key belongs to a request with another body. Use a new key.",
     "type": "key_reused",
 }
-UNREADABLE = {"loc": ["body"], "msg": "JSON cannot be read", "type": "json_invalid"}
 UNKNOWN_CONTENT = {"loc": ["content_id"], "msg": CONTENT_NOT_FOUND, "type": "not_found"}
 EVENT_ID_REUSED = {
     "loc": ["event_id"],
@@ -48,6 +48,32 @@ OUTCOME_UNKNOWN = (
 )
 NOT_ACCEPTING = "{} Please try again in a few seconds."
 OUR_MISTAKE = "Something went wrong on our side. The reason is in the server's log."
+
+HANGUL = re.compile("[가-힣]")
+
+
+def unreadable(reason: BaseException | None) -> dict[str, Any]:
+    """Why Python cannot read the JSON of a body: no UTF-8, too deep, too big a number."""
+    told = "JSON cannot be read"
+    if isinstance(reason, UnicodeDecodeError):
+        korean = ", but looks like CP949 (Korean Windows)" if _is_cp949(reason) else ""
+        told += (
+            f": it is not {reason.encoding.upper()}{korean}. Send it as UTF-8: with curl, for "
+            "example, from a file that is saved as UTF-8 (--data-binary @file.json)"
+        )
+    return {"loc": ["body"], "msg": told, "type": "json_invalid"}
+
+
+def _is_cp949(reason: UnicodeDecodeError) -> bool:
+    """Whether it is Korean as CP949, which EUC-KR is part of. Korean that is read as UTF-8 as far
+    as the error is UTF-8, damaged: as CP949, it would be other Korean."""
+    if HANGUL.search(reason.object[: reason.start].decode(errors="ignore")):
+        return False
+    try:
+        return HANGUL.search(reason.object.decode("cp949")) is not None
+    except UnicodeDecodeError:
+        return False
+
 
 # What a route's `responses` takes.
 Documented = dict[int | str, dict[str, Any]]

@@ -551,8 +551,6 @@ REFUSED_METRICS = {
 }
 ANSWERS: dict[int | type[Exception], Any] = {
     413: _answering(413, errors.BODY_TOO_LARGE),
-    # FastAPI's 400 for JSON that Python cannot read: no UTF-8, too deep, too big a number.
-    400: _answering(422, [errors.UNREADABLE]),
     OpenAINotConfigured: _answering(503, errors.OPENAI_NOT_CONFIGURED),
     jobs.NotAccepting: _answering(503, errors.NOT_ACCEPTING, RETRY_AFTER),
     jobs.KeyInUse: _answering(409, errors.KEY_IN_USE, RETRY_AFTER),
@@ -586,6 +584,12 @@ async def answer_invalid_request(request: Request, error: RequestValidationError
             reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {place[-1]})"
         details.append({"loc": place, "msg": reason, "type": invalid["type"]})
     return _answer(422, details)
+
+
+@app.exception_handler(400)
+async def answer_unreadable(request: Request, error: HTTPException) -> JSONResponse:
+    """422 where FastAPI says 400: Python cannot read the JSON."""
+    return _answer(422, [errors.unreadable(error.__cause__)])
 
 
 @app.exception_handler(jobs.JobFailed)

@@ -134,6 +134,27 @@ RAW: list[tuple[str, bytes, str]] = [
     (SEGMENTS, b'{"name": "a", "criteria": {"\\ud800": 1}}', "lone surrogates"),
     (SEGMENTS, b'{"name": "a", "criteria": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "cannot be"),
 ]
+KOREAN = '{"prompt": "커피숍을 위한 슬로건", "name": "봄"}'
+CP949 = "is not UTF-8, but looks like CP949 (Korean Windows)"
+# What is said of each, or None where it can be read.
+ENCODED: list[tuple[bytes, str | None]] = [
+    (KOREAN.encode("cp949"), CP949),
+    (KOREAN.encode("euc-kr"), CP949),
+    ('{"prompt": "똠방각하 펲시콜라"}'.encode("cp949"), CP949),
+    ('{"이름": "p"}'.encode("cp949"), CP949),
+    (b'{"prompt": "\xff"}', "is not UTF-8."),
+    ('{"prompt": "für große Cafés"}'.encode("latin-1"), "is not UTF-8."),
+    ('{"prompt": "コーヒー"}'.encode("shift-jis"), "is not UTF-8."),
+    # Cut inside a character: read as CP949, it would be Korean too.
+    (KOREAN.encode()[:17], "is not UTF-8."),
+    ('{"prompt": "커피'.encode()[:-1] + b'"}', "is not UTF-8."),
+    (KOREAN.encode("utf-16")[:-1], "is not UTF-16"),
+    (KOREAN.encode("utf-32")[:-1], "is not UTF-32"),
+    (KOREAN.encode("utf-8-sig"), None),
+    (KOREAN.encode("utf-16"), None),
+    (KOREAN.encode("utf-16-be"), None),
+    (KOREAN.encode("utf-32"), None),
+]
 QUERIES = [
     "/content/history?limit=0",
     "/content/history?limit=1001",
@@ -217,6 +238,23 @@ def test_bad_json(service: Service, stand_in: StandIn, path: str, raw: bytes, re
     headers = {"Content-Type": "application/json"}
     response = service.client.post(path, content=raw, headers=headers)
     refused(service, stand_in, response, reason)
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=euc-kr"])
+@pytest.mark.parametrize(("raw", "reason"), ENCODED)
+def test_json_in_another_encoding_says_in_which(
+    service: Service, stand_in: StandIn, raw: bytes, reason: str | None, charset: str
+) -> None:
+    headers = {"Content-Type": f"application/json{charset}"}
+    for method, path in (("POST", PREVIEW), ("POST", SEGMENTS), ("PATCH", "/segments/1")):
+        response = service.client.request(method, path, content=raw, headers=headers)
+        if reason:
+            refused(service, stand_in, response, f"JSON cannot be read: it {reason}")
+            (detail,) = response.json()["detail"]
+            assert "Send it as UTF-8" in detail["msg"]
+            assert ("CP949" in detail["msg"]) == (reason == CP949)
+        else:
+            assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize("path", QUERIES)
