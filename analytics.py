@@ -189,8 +189,7 @@ class MetricsAdded(BaseModel):
 
 
 class MetricFilter(BaseModel):
-    """Which metrics count. A parameter of another name is refused: the figures would look right,
-    and be those of everything."""
+    """Which metrics count."""
 
     project_id: Annotated[Id | None, Field(description="Of this project alone.")] = None
     campaign_id: Annotated[CampaignId | None, Field(description="Of this campaign alone.")] = None
@@ -200,8 +199,6 @@ class MetricFilter(BaseModel):
     end: Annotated[
         End | None, Field(description="Until before then; a date alone is included.")
     ] = None
-
-    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="after")
     def _is_a_period(self) -> Self:

@@ -3,17 +3,19 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response, params
 from fastapi.concurrency import run_in_threadpool
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import delete, exc, select, text, update
 from sqlalchemy.orm import Session
@@ -77,6 +79,31 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.openai.close()
 
 
+class Route(APIRoute):
+    """A GET that answers JSON refuses a parameter that it does not know, and one sent twice: a
+    filter would be ignored, and the figures look right and be those of everything."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+        if self.methods != {"GET"} or self.response_field is None:
+            return answer
+        elsewhere = params.Path | params.Header | params.Cookie
+        known = [
+            field.alias
+            for field in get_flat_params(self.dependant)
+            if not isinstance(field.field_info, elsewhere)
+        ]
+
+        async def answer_known(request: Request) -> Response:
+            if request.scope["query_string"]:
+                sent = [name for name, _ in request.query_params.multi_items()]
+                if wrong := errors.unknown_parameters(sent, known):
+                    raise RequestValidationError(wrong)
+            return await answer(request)
+
+        return answer_known
+
+
 app = FastAPIOffline(
     title="Artify Content Backend",
     version=VERSION,
@@ -88,6 +115,7 @@ app = FastAPIOffline(
     redoc_url=None,
     generate_unique_id_function=lambda route: route.name,
 )
+app.router.route_class = Route
 # On the router: on the app, FastAPI would answer in bare text before AnnouncedBodyLimit can.
 app.router.max_body_size = errors.MAX_BODY_BYTES
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +261,48 @@ def test_json_in_another_encoding_says_in_which(
 @pytest.mark.parametrize("path", QUERIES)
 def test_bad_query(service: Service, stand_in: StandIn, path: str) -> None:
     refused(service, stand_in, service.get(path))
+
+
+def test_a_get_refuses_a_parameter_it_does_not_know_and_one_sent_twice(
+    service: Service, stand_in: StandIn
+) -> None:
+    """Every one that answers JSON, on what /openapi.json says of it."""
+    refusing = set()
+    for path, operations in service.get("/openapi.json").json()["paths"].items():
+        answers = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        if "application/json" not in answers:
+            continue
+        address = re.sub("{.*?}", "1", path)
+        described = operations["get"].get("parameters", [])
+        known = [each["name"] for each in described if each["in"] == "query"]
+        there_are = f"There are: {', '.join(known)}" if known else "This address takes none"
+        others = [each["name"] for each in described if each["in"] != "query"]
+        for name in (*others, "page", "Limit", "시작", "", "\x00"):
+            reason = f"There is no parameter '{name}' here. {there_are}"
+            response = service.client.get(address, params={name: 1})
+            refused(service, stand_in, response, reason)
+            assert response.json()["detail"][0]["loc"] == ["query", name]
+        for name in known:
+            response = service.client.get(address, params={name: ["1", "1"]})
+            refused(service, stand_in, response, f"Parameter '{name}' should be sent once")
+        refusing.add(path)
+    assert len(refusing) == 12
+
+
+def test_everything_wrong_with_an_address_is_said_at_once(
+    service: Service, stand_in: StandIn
+) -> None:
+    response = service.get("/costs/summary?start=2027-01-01&end=&start=2028-01-01")
+    refused(service, stand_in, response)
+    assert [each["loc"][1] for each in response.json()["detail"]] == ["start", "end"]
+
+
+def test_images_pages_and_what_is_sent_take_any_parameter(service: Service) -> None:
+    image = service.image().json()["image_url"]
+    for address in (image, "/docs", "/redoc", "/openapi.json"):
+        assert service.client.get(f"{address}?v=2&v=3").status_code == 200
+    assert service.client.post("/segments?v=2", json={"name": "봄"}).status_code == 200
+    assert service.client.delete("/segments/1?v=2").status_code == 200
 
 
 @pytest.mark.parametrize("segment_id", ["0", "2147483648", "-1", "one", "%00", "1.5", "1.0", "1_0"])
