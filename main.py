@@ -1,9 +1,10 @@
 """The Artify Content Backend: the app, its errors, and every route in the order of the README."""
 
 import asyncio
+import copy
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy import delete, exc, select, text, update
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import analytics
@@ -79,7 +81,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await app.state.openai.close()
 
 
-class Route(APIRoute):
+class CheckedRoute(APIRoute):
     """A GET that answers JSON refuses a parameter that it does not know, and one sent twice: a
     filter would be ignored, and the figures look right and be those of everything."""
 
@@ -115,7 +117,7 @@ app = FastAPIOffline(
     redoc_url=None,
     generate_unique_id_function=lambda route: route.name,
 )
-app.router.route_class = Route
+app.router.route_class = CheckedRoute
 # On the router: on the app, FastAPI would answer in bare text before AnnouncedBodyLimit can.
 app.router.max_body_size = errors.MAX_BODY_BYTES
 
@@ -321,7 +323,6 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
     return item
 
 
-@app.head("/images/{name}", include_in_schema=False)
 @app.get("/images/{name}", tags=["content"], responses=errors.ONE_IMAGE, response_class=Response)
 async def get_image(request: Request, name: str) -> Response:
     """An image that was generated, for as long as it is stored."""
@@ -558,7 +559,7 @@ def _measured(
     return vars(content) | figures | own
 
 
-def _answer(status: int, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:
+def _answer(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
 
@@ -620,6 +621,17 @@ async def answer_unreadable(request: Request, error: HTTPException) -> JSONRespo
     return _answer(422, [errors.unreadable(error.__cause__)])
 
 
+@app.exception_handler(405)
+async def answer_other_method(request: Request, error: HTTPException) -> JSONResponse:
+    """405 with every method of this address: each is a route of its own, and knows of no other."""
+    methods: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL:
+            methods |= route.methods or set()
+    allowed = {"Allow": ", ".join(sorted(methods))} if methods else error.headers
+    return _answer(405, error.detail, allowed)
+
+
 @app.exception_handler(jobs.JobFailed)
 async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResponse:
     log.warning(str(error))
@@ -663,18 +675,26 @@ app.add_middleware(AnnouncedBodyLimit)
 
 
 @app.get("/redoc", include_in_schema=False)
-async def show_redoc() -> HTMLResponse:
+async def show_redoc(request: Request) -> HTMLResponse:
     """ReDoc from this service alone: its script would fetch a logo from its maker's CDN."""
+    root = request.scope["root_path"].rstrip("/")
     page = get_redoc_html(
-        openapi_url="/openapi.json",
+        openapi_url=f"{root}/openapi.json",
         title=f"{app.title} - ReDoc",
-        redoc_js_url="/static-offline-docs/redoc.standalone.js",
-        redoc_favicon_url="/static-offline-docs/favicon.png",
+        redoc_js_url=f"{root}/static-offline-docs/redoc.standalone.js",
+        redoc_favicon_url=f"{root}/static-offline-docs/favicon.png",
         with_google_fonts=False,
     )
     page.headers["Content-Security-Policy"] = "img-src 'self' data:"
     return page
 
+
+# HEAD is answered as GET is; the server leaves the body out. /docs shows GET alone.
+for route in list(app.routes):
+    if isinstance(route, APIRoute) and route.methods == {"GET"}:
+        head = copy.copy(route)
+        head.methods, head.include_in_schema = {"HEAD"}, False
+        app.routes.append(head)
 
 process.end_with_status_0()
 

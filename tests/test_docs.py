@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 import models
-from tests.conftest import Service
+from tests.conftest import NewDatabase, Service, running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # What is seen of the only image of a page: its size, and how many colours it has.
@@ -118,6 +118,21 @@ def test_redoc_shows_the_routes_without_the_internet(visit: Visit) -> None:
     expect(visit.page.get_by_role("heading", name="Artify Content Backend")).to_be_visible()
     expect(visit.page.get_by_role("heading", name="Generate Text")).to_be_visible()
     visit.assert_nothing_from_elsewhere()
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_the_pages_work_behind_a_proxy_that_takes_a_prefix_off(new_database: NewDatabase) -> None:
+    prefix = "/artify"
+    with running(new_database(), UVICORN_ROOT_PATH=prefix) as service:
+        for page in ("/docs", "/redoc"):
+            html = service.get(page).text
+            loaded = re.findall(r"""(?:src|href|url)(?:=|: )["'](.*?)["']""", html)
+            assert f"{prefix}/openapi.json" in loaded
+            assert len(loaded) >= 3
+            for address in loaded:
+                assert address.startswith(f"{prefix}/"), page
+                assert service.get(address.removeprefix(prefix)).status_code == 200
+        assert service.get("/openapi.json").json()["servers"][0]["url"] == prefix
 
 
 def operations(service: Service) -> dict[str, dict[str, Any]]:
