@@ -14,7 +14,7 @@ import models
 MAX_BODY_BYTES = 4_000_000
 
 
-class Error(BaseModel):
+class ErrorAnswer(BaseModel):
     detail: str
 
 
@@ -97,7 +97,7 @@ Documented = dict[int | str, dict[str, Any]]
 
 
 def _documented(
-    status: int | str, description: str, detail: Any, model: type[BaseModel] = Error
+    status: int, description: str, detail: Any, model: type[BaseModel] = ErrorAnswer
 ) -> Documented:
     example = {"application/json": {"example": {"detail": detail}}}
     return {status: {"model": model, "description": description, "content": example}}
@@ -124,9 +124,12 @@ ONE_IMAGE: Documented = {
         "description": "The image; it never changes, so it may be cached for good.",
         "content": {kind: {"schema": IMAGE} for kind in ("image/png", "image/jpeg", "image/webp")},
     },
-    # Not 404 alone: FastAPI would add a 422 that never comes.
-    **_documented("4XX", "404: there is no such image.", IMAGE_NOT_FOUND),
+    **_documented(404, "There is no such image.", IMAGE_NOT_FOUND),
     **_documented(503, "The image store is out of reach.", STORE_LOST),
+}
+# Said here and not declared: FastAPI would add a 422 that never comes.
+IMAGE_NAME = {
+    "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
 }
 ONE_SEGMENT = (
     UNAVAILABLE | NOT_FOUND | _invalid("path", "segment_id", "Input should be a whole number")

@@ -117,9 +117,9 @@ def invalid(checked: BaseModel, reasons: dict[str, str]) -> ValidationError:
     return ValidationError.from_exception_data(type(checked).__name__, wrong)
 
 
-def _plain_key(key: str | None) -> str | None:
+def _plain_key(key: str) -> str:
     """What a header can carry unchanged."""
-    if key is not None and not re.fullmatch("[!-~]+", key):
+    if not re.fullmatch("[!-~]+", key):
         raise PydanticCustomError(
             "not_ascii",
             "Should be ASCII letters, digits and signs without spaces, such as a UUID",
@@ -172,16 +172,18 @@ UserId = Annotated[
     Id | None,
     Field(description="Who it is for: the cost is booked on this user, whom OpenAI sees hashed."),
 ]
+Key = Annotated[
+    str,
+    Field(max_length=255, json_schema_extra={"pattern": "^[!-~]+$"}),
+    AfterValidator(_plain_key),
+]
 IdempotencyKey = Annotated[
-    str | None,
+    Key | None,
     Header(
         alias="Idempotency-Key",
-        max_length=255,
         description="A key of your own, such as a UUID: however often the same request is sent "
         "with it, one generation is made and paid for, and each gets its answer.",
-        json_schema_extra={"pattern": "^[!-~]+$"},
     ),
-    AfterValidator(_plain_key),
 ]
 Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Timestamp = Annotated[
@@ -190,7 +192,10 @@ Timestamp = Annotated[
 MOMENT: JsonDict = {"type": "string", "format": "date-time"}
 Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema(MOMENT)]
 End = Annotated[datetime, PlainValidator(_end), WithJsonSchema(MOMENT)]
-Count = Annotated[float, PlainSerializer(_count)]
+# A whole number is a number too; said as a choice of both, generated clients make two types of it.
+Count = Annotated[
+    float, PlainSerializer(_count), WithJsonSchema({"type": "number"}, mode="serialization")
+]
 Dollars = Annotated[Decimal, PlainSerializer(float)]
 
 

@@ -50,6 +50,15 @@ FOR_GOOD = {
     "X-Content-Type-Options": "nosniff",
 }
 REPLAYED = {"Idempotent-Replayed": "true"}
+TAGS = {
+    "segments": "Whom copy is written for.",
+    "generate": "Copy and images, and what they can cost beforehand.",
+    "content": "What was generated.",
+    "analytics": "What campaigns did: metrics in, figures out.",
+    "models": "What can be asked, and its prices.",
+    "costs": "What generation cost.",
+    "service": "Whether the service works.",
+}
 
 log = logging.getLogger("uvicorn.error")
 
@@ -113,6 +122,11 @@ app = FastAPIOffline(
         "Generates marketing copy and images with OpenAI for target segments, keeps everything it "
         "made, counts every cent it spent, and shows how campaigns did."
     ),
+    openapi_tags=[{"name": name, "description": said} for name, said in TAGS.items()],
+    contact={"name": "The people who run this service"},
+    license_info={"name": "MIT", "identifier": "MIT"},
+    # Relative to /openapi.json, so right behind a prefix too.
+    servers=[{"url": ".", "description": "The service that this description is from"}],
     lifespan=lifespan,
     redoc_url=None,
     generate_unique_id_function=lambda route: route.name,
@@ -323,9 +337,16 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
     return item
 
 
-@app.get("/images/{name}", tags=["content"], responses=errors.ONE_IMAGE, response_class=Response)
-async def get_image(request: Request, name: str) -> Response:
+@app.get(
+    "/images/{name}",
+    tags=["content"],
+    responses=errors.ONE_IMAGE,
+    openapi_extra=errors.IMAGE_NAME,
+    response_class=Response,
+)
+async def get_image(request: Request) -> Response:
     """An image that was generated, for as long as it is stored."""
+    name = request.path_params["name"]
     etag = f'"{name}"'
     asked = request.headers.get("if-none-match", "")
     known = {tag.strip().removeprefix("W/") for tag in asked.split(",")}

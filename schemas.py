@@ -93,9 +93,9 @@ def fingerprint(asked: Request) -> str:
 class Usage(BaseModel):
     """An image's tokens are its input (prompt) and output (completion)."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
+    prompt_tokens: int = Field(examples=[45])
+    completion_tokens: int = Field(examples=[32])
+    total_tokens: int = Field(examples=[77])
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -104,13 +104,15 @@ class Variant(BaseModel):
     """One of the texts of a generation, and its share of the cost in US dollars. `cut`: it ended
     before its model was done with it, as `finish_reason` tells; both are null where nobody said."""
 
-    id: int | None
-    text: str
-    cost: Dollars | None
+    id: int | None = Field(examples=[15])
+    text: str = Field(examples=["아침을 깨우는 신선한 한 잔, 당신 곁의 커피"])
+    cost: Dollars | None = Field(examples=[0.0000705])
     finish_reason: str | None = Field(examples=["stop"])
     cut: bool | None = Field(examples=[False])
 
 
+# Where an example has a null, the fields have the examples: of one of the whole, FastAPI leaves out
+# every null, and what is left is no answer.
 class TextAnswer(BaseModel):
     """`variants` are all texts, the first of them is also `text`; `warning` says why they are fewer
     than `n`, and which of them were cut off. `id` is that of /content/history, `job_id` that of
@@ -119,44 +121,16 @@ class TextAnswer(BaseModel):
     all tokens; `usage` is what it reported."""
 
     success: bool = True
-    id: int | None
-    job_id: int
-    text: str
-    finish_reason: str | None
-    cut: bool | None
+    id: int | None = Field(examples=[15])
+    job_id: int = Field(examples=[342])
+    text: str = Field(examples=["아침을 깨우는 신선한 한 잔, 당신 곁의 커피"])
+    finish_reason: str | None = Field(examples=["stop"])
+    cut: bool | None = Field(examples=[False])
     variants: list[Variant]
     usage: Usage | None
-    cost: Dollars | None
-    model: str
-    warning: str | None
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "success": True,
-                    "id": 15,
-                    "job_id": 342,
-                    "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
-                    "finish_reason": "stop",
-                    "cut": False,
-                    "variants": [
-                        {
-                            "id": 15,
-                            "text": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
-                            "cost": 0.0000705,
-                            "finish_reason": "stop",
-                            "cut": False,
-                        }
-                    ],
-                    "usage": {"prompt_tokens": 45, "completion_tokens": 32, "total_tokens": 77},
-                    "cost": 0.0000705,
-                    "model": "gpt-3.5-turbo",
-                    "warning": None,
-                }
-            ]
-        }
-    )
+    cost: Dollars | None = Field(examples=[0.0000705])
+    model: str = Field(examples=["gpt-3.5-turbo"])
+    warning: str | None = Field(examples=[None])
 
 
 class TextPreview(BaseModel):
@@ -240,34 +214,17 @@ class ImageAnswer(BaseModel):
     the model bills images and not tokens."""
 
     success: bool = True
-    id: int | None
-    job_id: int
-    image_url: str
-    image_expires_at: Timestamp | None
-    revised_prompt: str | None
-    usage: Usage | None
-    cost: Dollars | None
-    model: str
-    size: str
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "success": True,
-                    "id": 16,
-                    "job_id": 343,
-                    "image_url": f"http://localhost:8000/images/{'4f' * 16}.png",
-                    "image_expires_at": None,
-                    "revised_prompt": "A cozy coffee shop in warm morning light, watercolor",
-                    "usage": None,
-                    "cost": 0.04,
-                    "model": "dall-e-3",
-                    "size": "1024x1024",
-                }
-            ]
-        }
+    id: int | None = Field(examples=[16])
+    job_id: int = Field(examples=[343])
+    image_url: str = Field(examples=[f"http://localhost:8000/images/{'4f' * 16}.png"])
+    image_expires_at: Timestamp | None = Field(examples=[None])
+    revised_prompt: str | None = Field(
+        examples=["A cozy coffee shop in warm morning light, watercolor"]
     )
+    usage: Usage | None = Field(examples=[None])
+    cost: Dollars | None = Field(examples=[0.04])
+    model: str = Field(examples=["dall-e-3"])
+    size: str = Field(examples=["1024x1024"])
 
 
 class SegmentColumns(Request):
@@ -354,32 +311,16 @@ class Content(BaseModel):
     model was done with it, as `finish_reason` tells; both are null for images, and where nobody
     said."""
 
-    id: int
-    content_type: str
-    prompt: str
-    result: str
-    model: str | None
-    created_at: Timestamp | None
-    finish_reason: str | None
-    cut: bool | None
+    id: int = Field(examples=[15])
+    content_type: str = Field(examples=["text"])
+    prompt: str = Field(examples=["커피숍을 위한 마케팅 슬로건을 작성해주세요"])
+    result: str = Field(examples=["아침을 깨우는 신선한 한 잔, 당신 곁의 커피"])
+    model: str | None = Field(examples=["gpt-3.5-turbo"])
+    created_at: Timestamp | None = Field(examples=["2026-11-23T15:30:00"])
+    finish_reason: str | None = Field(examples=["stop"])
+    cut: bool | None = Field(examples=[False])
 
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": 15,
-                    "content_type": "text",
-                    "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
-                    "result": "아침을 깨우는 신선한 한 잔, 당신 곁의 커피",
-                    "model": "gpt-3.5-turbo",
-                    "created_at": "2026-11-23T15:30:00",
-                    "finish_reason": "stop",
-                    "cut": False,
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(from_attributes=True)
 
 
 class ContentHistory(BaseModel):
@@ -460,15 +401,15 @@ class Job(BaseModel):
 class Asked(BaseModel):
     """What was asked for; `size` and `quality` are an image's, the rest is a text's."""
 
-    prompt: str
-    segment_id: int | None
-    tone: str | None
-    keywords: list[str] | None
-    max_tokens: int | None = None
-    n: int | None = None
-    size: str | None = None
-    quality: str | None = None
-    user_id: int | None = None
+    prompt: str = Field(examples=["커피숍을 위한 마케팅 슬로건을 작성해주세요"])
+    segment_id: int | None = Field(examples=[1])
+    tone: str | None = Field(examples=["친근한"])
+    keywords: list[str] | None = Field(examples=[["커피", "아침", "신선함"]])
+    max_tokens: int | None = Field(None, examples=[100])
+    n: int | None = Field(None, examples=[1])
+    size: str | None = Field(None, examples=[None])
+    quality: str | None = Field(None, examples=[None])
+    user_id: int | None = Field(None, examples=[1])
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -484,16 +425,16 @@ class ContentItem(Content):
     whole job's. `siblings` are the other variants of the same job; `performance` is what was
     reported of it."""
 
-    job_id: int | None
-    revised_prompt: str | None
-    image_expires_at: Timestamp | None
-    size: str | None = None
-    quality: str | None = None
+    job_id: int | None = Field(examples=[342])
+    revised_prompt: str | None = Field(examples=[None])
+    image_expires_at: Timestamp | None = Field(examples=[None])
+    size: str | None = Field(None, examples=[None])
+    quality: str | None = Field(None, examples=[None])
     usage: Usage | None = None
-    cost: Dollars | None = None
+    cost: Dollars | None = Field(None, examples=[0.0000705])
     request: Asked | None = None
     job: Job | None = None
-    siblings: list[Variant] = []
+    siblings: list[Variant] = Field([], examples=[[]])
     performance: Figures | None = None
 
     @classmethod
