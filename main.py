@@ -231,7 +231,7 @@ async def generate_text(
 
             def generate() -> Awaitable[openai_client.Generation]:
                 return openai.generate_text(
-                    job.model, messages, asked.max_tokens, job.user_id, asked.n
+                    asked.model, messages, asked.max_tokens, job.user_id, asked.n
                 )
 
             done = await ledger.run(job, generate)
@@ -278,7 +278,7 @@ async def generate_image(
 
             async def generate() -> openai_client.Generation:
                 made = await openai.generate_image(
-                    job.model, asked.prompt, asked.size, asked.quality, job.user_id
+                    asked.model, asked.prompt, asked.size, asked.quality, job.user_id
                 )
                 return await images.keep(request.app.state.images, made, key)
 
@@ -296,6 +296,7 @@ async def generate_image(
         cost=made.cost_usd,
         model=made.model,
         size=asked.size,
+        warning=made.warning,
     )
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import logging
+import math
 import os
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -52,6 +54,8 @@ CUT_BY = {
     "content_filter": "cut off by OpenAI's content filter. Change the prompt.",
     wire.INCOMPLETE: "cut off: OpenAI's answer broke off before its end.",
 }
+# How long one refusal, which may be a stray one, is taken to hold.
+REMEMBER_SECONDS = 300
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
 PROXY_WANTS_PASSWORD = 407
 # By the numbers of OpenSSL's X509_V_ERR_…; all others mean that nobody trusted has signed it.
@@ -153,9 +157,23 @@ class Endpoint:
     path: str
     timeout_seconds: float
     setting: str
+    default_model: str
 
 
 Call = Callable[[], Awaitable[Answer]]
+
+
+class Memory:
+    """Names of models, each remembered for so many seconds."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def add(self, name: str, seconds: float) -> None:
+        self._until[name] = time.monotonic() + seconds
+
+    def __contains__(self, name: str) -> bool:
+        return self._until.get(name, 0) > time.monotonic()
 
 
 def check_defaults(settings: Settings) -> None:
@@ -173,11 +191,18 @@ class OpenAIClient:
 
     def __init__(self, api_key: str, settings: Settings) -> None:
         self._api_key = api_key
-        self._text = Endpoint("/chat/completions", settings.text_timeout_seconds, "TEXT_MODEL")
-        self._image = Endpoint("/images/generations", settings.image_timeout_seconds, "IMAGE_MODEL")
+        self._text = Endpoint(
+            "/chat/completions", settings.text_timeout_seconds, "TEXT_MODEL", settings.text_model
+        )
+        self._image = Endpoint(
+            "/images/generations",
+            settings.image_timeout_seconds,
+            "IMAGE_MODEL",
+            settings.image_model,
+        )
         self._max_attempts = settings.max_attempts
-        self._gone: set[str] = set()
-        self._one_only: set[str] = set()
+        self._gone = Memory()
+        self._one_only = Memory()
         self._openai = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=settings.openai_base_url or DEFAULT_BASE_URL,
@@ -201,14 +226,15 @@ class OpenAIClient:
 
     async def generate_text(
         self,
-        model: str,
+        model: str | None,
         messages: list[Any],
         max_tokens: int,
         user_id: int | None = None,
         n: int = 1,
     ) -> Generation:
-        """Copy for these messages, in n variants. Raises GenerationError where not one came, and
-        KeyError for an unpriced model."""
+        """Copy for these messages, in n variants, by the model or the default one. Raises
+        GenerationError where not one came, and KeyError for an unpriced model."""
+        wanted = model or self._text.default_model
         ends_at = asyncio.get_running_loop().time() + self._text.timeout_seconds
 
         def asking_for(n: int) -> Call:
@@ -219,20 +245,24 @@ class OpenAIClient:
                     body["reasoning_effort"] = known.reasoning_effort
                 return body if n == 1 else {**body, "n": n}
 
-            return lambda: self._ask(self._text, model, asked, user_id, ends_at)
+            return lambda: self._ask(self._text, wanted, asked, user_id, ends_at)
 
         outcomes: list[Answer | GenerationError] = []
         came = 0
-        if n == 1 or self.living(model) not in self._one_only:
+        if n == 1 or self.living(wanted) not in self._one_only:
             outcomes = await _outcomes([asking_for(n)])
             came = _understood(outcomes[0], n)
         # Some models refuse n, some servers ignore it: they are asked for one text at a time.
         singly = await _outcomes([asking_for(1)] * (n - came))
         if came == 1:
-            self._one_only |= {each.model for each in singly if isinstance(each, Answer)}
-        return self._together(outcomes + singly, n)
+            for each in singly:
+                if isinstance(each, Answer):
+                    self._one_only.add(each.model, REMEMBER_SECONDS)
+        return self._together(outcomes + singly, n, model)
 
-    def _together(self, outcomes: list["Answer | GenerationError"], n: int) -> Generation:
+    def _together(
+        self, outcomes: list["Answer | GenerationError"], n: int, model: str | None
+    ) -> Generation:
         """The texts of all these calls, and what the calls took; why one is missing, if so."""
         answers = [each for each in outcomes if isinstance(each, Answer)]
         failures = [each for each in outcomes if isinstance(each, GenerationError)]
@@ -262,7 +292,7 @@ class OpenAIClient:
         if not texts:
             unanswered = any(each.unanswered for each in failures)
             raise GenerationError(why_not[0], unanswered=unanswered, **took)
-        warnings = _why_cut(ends[:n])
+        warnings = self._handed_over(self._text, model, answers) + _why_cut(ends[:n])
         if missing := max(0, n - len(texts)):
             warnings.insert(0, f"{missing} of the {n} variants came to nothing: {why_not[0]}")
         return Generation(
@@ -275,13 +305,14 @@ class OpenAIClient:
 
     async def generate_image(
         self,
-        model: str,
+        model: str | None,
         prompt: str,
         size: str,
         quality: str,
         user_id: int | None = None,
     ) -> Generation:
-        """One image for the prompt. Raises GenerationError, and KeyError for an unpriced model."""
+        """One image for the prompt, by the model or the default one. Raises GenerationError, and
+        KeyError for an unpriced model."""
 
         def asked(model: str) -> dict[str, Any]:
             known = pricing.image_model(model)
@@ -289,7 +320,7 @@ class OpenAIClient:
             own = GPT_IMAGE_QUALITIES.get(quality, quality) if is_gpt_image else quality
             return {"model": model, "prompt": prompt, "size": size, "quality": own, "n": 1}
 
-        answer = await self._ask(self._image, model, asked, user_id)
+        answer = await self._ask(self._image, model or self._image.default_model, asked, user_id)
         usage = wire.image_usage(answer.body)
         cost_usd = _image_cost_usd(answer, usage, quality, size)
         image = wire.image(answer.body)
@@ -317,7 +348,23 @@ class OpenAIClient:
             wire.plain_text(wire.dig(image, "revised_prompt")) or None,
             attempts=answer.attempts,
             request_id=answer.request_id,
+            warning=" ".join(self._handed_over(self._image, model, [answer])) or None,
         )
+
+    def _handed_over(
+        self, endpoint: Endpoint, model: str | None, answers: list[Answer]
+    ) -> list[str]:
+        """Which other model answered in place of the one that was named, or of a default that
+        lives: where a default has ended, its successor is what was to be expected."""
+        wanted = model or endpoint.default_model
+        if model is None and pricing.has_ended(wanted):
+            return []
+        others = dict.fromkeys(answer.model for answer in answers if answer.model != wanted)
+        return [
+            f"{other} answered in place of {wanted}: {self._openai.base_url.host} said that it has "
+            "no such model."
+            for other in others
+        ]
 
     async def _ask(
         self,
@@ -387,10 +434,11 @@ class OpenAIClient:
         )
 
     def _remember_gone(self, names: list[str], successor: str) -> None:
-        """Ask the successor at once from now on; say so once."""
+        """Ask the successor at once from now on; say so once. Of a model that is to live on, the
+        refusal may be a stray one: that is remembered for minutes."""
         for name in names:
             if name not in self._gone:
-                self._gone.add(name)
+                self._gone.add(name, math.inf if pricing.has_ended(name) else REMEMBER_SECONDS)
                 log.warning(
                     "%s has no model %s: %s is asked in its place. To choose another, set "
                     "TEXT_MODEL or IMAGE_MODEL.",
@@ -449,7 +497,7 @@ class OpenAIClient:
         unanswered = lost or status in GATEWAY_TIMEOUTS
         n_refused = asked.get("n", 1) > 1 and status in (400, 422) and refusal.is_about_n
         if n_refused and refusal.param == "n":  # in words, it may be a stray one
-            self._one_only.add(asked["model"])
+            self._one_only.add(asked["model"], REMEMBER_SECONDS)
         may_help = status in (409, 429) or status >= 500
         told_not_to = headers.get("x-should-retry") == "false"
         why = self._why_refused(status, refusal)

@@ -9,7 +9,7 @@ genai-prices; images by this table alone.
 import importlib.metadata
 import re
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, Literal, get_args
 
@@ -227,6 +227,13 @@ def line(name: str) -> tuple[str, ...]:
             break
         names.append(model.successor)
     return tuple(names)
+
+
+def has_ended(name: str) -> bool:
+    """Whether OpenAI has shut the model down by today."""
+    model = text_model(name) or image_model(name)
+    today = datetime.now(UTC).date()
+    return model is not None and model.retired_on is not None and model.retired_on <= today
 
 
 def takes_size(model: ImageModel, size: str) -> bool:

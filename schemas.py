@@ -115,10 +115,11 @@ class Variant(BaseModel):
 # every null, and what is left is no answer.
 class TextAnswer(BaseModel):
     """`variants` are all texts, the first of them is also `text`; `warning` says why they are fewer
-    than `n`, and which of them were cut off. `id` is that of /content/history, `job_id` that of
-    /costs/history; `id` is null where the database went away meanwhile and only the server's log
-    has the text. `cost` (US dollars, of all variants together) is null where OpenAI did not report
-    all tokens; `usage` is what it reported."""
+    than `n`, which of them were cut off, and where another model than the one that was named
+    answered. `id` is that of /content/history, `job_id` that of /costs/history; `id` is null where
+    the database went away meanwhile and only the server's log has the text. `cost` (US dollars, of
+    all variants together) is null where OpenAI did not report all tokens; `usage` is what it
+    reported."""
 
     success: bool = True
     id: int | None = Field(examples=[15])
@@ -211,7 +212,8 @@ class ImageAnswer(BaseModel):
     """`id` is that of /content/history (null where only the server's log has the image), `job_id`
     that of /costs/history; `cost` is in US dollars. `image_url` lasts; only where the image could
     not be stored, it is OpenAI's own, and `image_expires_at` says until when. `usage` is null where
-    the model bills images and not tokens."""
+    the model bills images and not tokens. `warning` says where another model than the one that was
+    named answered."""
 
     success: bool = True
     id: int | None = Field(examples=[16])
@@ -225,6 +227,7 @@ class ImageAnswer(BaseModel):
     cost: Dollars | None = Field(examples=[0.04])
     model: str = Field(examples=["dall-e-3"])
     size: str = Field(examples=["1024x1024"])
+    warning: str | None = Field(examples=[None])
 
 
 class SegmentColumns(Request):

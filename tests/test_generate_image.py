@@ -27,6 +27,7 @@ def test_an_image_is_generated_priced_and_kept(service: Service, stand_in: Stand
         "cost": 0.04,
         "model": "dall-e-3",
         "size": "1024x1024",
+        "warning": None,
     }
     assert re.fullmatch(rf"{service.url}/images/[0-9a-f]{{32}}\.png", answer["image_url"])
     assert service.client.get(answer["image_url"]).content.startswith(b"\x89PNG")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import models
+import openai_client
 import pricing
 from openai_client import Generation, GenerationError, OpenAIClient
 from settings import settings
@@ -20,11 +21,12 @@ HELLO = [{"role": "user", "content": "안녕하세요"}]
 Call = Callable[[OpenAIClient], Coroutine[Any, Any, Any]]
 
 
-def ask(stand_in: StandIn, call: Call) -> Any:
-    """What the call returns of a client before the stand-in."""
+def ask(stand_in: StandIn, call: Call, **others: Any) -> Any:
+    """What the call returns of a client before the stand-in, with these settings."""
 
     async def run() -> Any:
-        client = OpenAIClient(KEY, replace(settings, openai_base_url=stand_in.url))
+        own = replace(settings, openai_base_url=stand_in.url, **others)
+        client = OpenAIClient(KEY, own)
         try:
             return await call(client)
         finally:
@@ -137,6 +139,74 @@ def test_a_default_without_a_price_stops_the_start(
         assert service.process.wait(timeout=30) == 1
         (line,) = service.log.read_text().splitlines()[-1:]
         assert line.startswith(f"ERROR: {setting} is {value}, which has no known price. Set one of")
+
+
+@pytest.mark.parametrize(
+    ("model", "successor", "named", "warned"),
+    [
+        ("gpt-3.5-turbo", LUNA, False, False),
+        ("gpt-3.5-turbo", LUNA, True, True),
+        ("gpt-4o", LUNA, False, True),  # as TEXT_MODEL, and alive until 2027
+        ("gpt-4o", LUNA, True, True),
+    ],
+)
+def test_an_answer_by_another_model_than_the_one_named_says_so(
+    stand_in: StandIn, model: str, successor: str, named: bool, warned: bool
+) -> None:
+    stand_in.retire(**{model: 404})
+
+    async def twice(client: OpenAIClient) -> list[str | None]:
+        name = model if named else None
+        made = [await client.generate_text(name, HELLO, 100, n=2) for _ in range(2)]
+        assert {each.model for each in made} == {successor}
+        return [each.warning for each in made]
+
+    first, second = ask(stand_in, twice, text_model=model)
+    assert first == second, "also where the successor is asked at once"
+    expected = f"{LUNA} answered in place of {model}: 127.0.0.1 said that it has no such model."
+    assert first == (expected if warned else None)
+    assert asked_models(stand_in) == [model, successor, successor]
+
+
+def test_the_answer_and_the_books_tell_of_another_model(
+    new_database: NewDatabase, stand_in: StandIn
+) -> None:
+    stand_in.retire(**{"gpt-4o": 404, "dall-e-3": 404})
+    with running(new_database(), OPENAI_BASE_URL=stand_in.url) as service:
+        text_warning = service.text(model="gpt-4o", key="a").json()["warning"]
+        image = service.image(model="dall-e-3", key="b")
+        assert "in place of gpt-4o" in text_warning
+        assert image.json()["warning"].startswith(f"{FLARE} answered in place of dall-e-3: ")
+        assert service.image().json()["warning"] is None, "a default that has ended needs none"
+        jobs = service.rows(models.GenJob)
+        assert [job["error_message"] for job in jobs] == [
+            text_warning,
+            image.json()["warning"],
+            None,
+        ]
+        assert service.image(model="dall-e-3", key="b").text == image.text
+
+
+def test_a_stray_refusal_of_a_model_that_lives_is_forgotten(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_client, "REMEMBER_SECONDS", 0.2)
+    stray = '{"error": {"message": "no such model", "code": "model_not_found"}}'
+
+    async def until_asked_again(client: OpenAIClient) -> None:
+        for model in ("gpt-4o", "gpt-4"):  # lives until 2027; ended in 2026
+            stand_in.will("verbatim", status=404, body=stray)
+            await client.generate_text(model, HELLO, 100)
+            assert client.living(model) != model
+        deadline = asyncio.get_running_loop().time() + 30
+        while client.living("gpt-4o") != "gpt-4o":
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.02)
+        made = await client.generate_text("gpt-4o", HELLO, 100)
+        assert (made.model, made.warning) == ("gpt-4o", None)
+        assert client.living("gpt-4") != "gpt-4", "what has ended is remembered for good"
+
+    ask(stand_in, until_asked_again)
 
 
 def test_a_chain_of_successors_is_followed_and_a_loop_ends(
