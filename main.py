@@ -204,7 +204,12 @@ async def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.
         model=model,
         max_prompt_tokens=prompt_tokens,
         max_completion_tokens=completion_tokens,
-        max_cost=pricing.largest_text_cost_usd(model, prompt_tokens, completion_tokens),
+        max_cost=pricing.largest_text_cost_usd(
+            model,
+            prompt_tokens,
+            completion_tokens,
+            regional=pricing.is_regional(settings.openai_base_url),
+        ),
     )
 
 

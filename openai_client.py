@@ -203,6 +203,7 @@ class OpenAIClient:
         self._max_attempts = settings.max_attempts
         self._gone = Memory()
         self._one_only = Memory()
+        self._regional = pricing.is_regional(settings.openai_base_url)
         self._openai = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=settings.openai_base_url or DEFAULT_BASE_URL,
@@ -280,7 +281,7 @@ class OpenAIClient:
         usages = [wire.text_usage(answer.body) for answer in answers]
         costs = [each.cost_usd for each in failures]
         for answer, usage in zip(answers, usages, strict=True):
-            costs.append(_text_cost_usd(answer.model, usage) if usage else None)
+            costs.append(self._text_cost_usd(answer, usage) if usage else None)
         outcomes = [*answers, *failures]
         took: dict[str, Any] = {
             "model": outcomes[0].model,
@@ -322,7 +323,7 @@ class OpenAIClient:
 
         answer = await self._ask(self._image, model or self._image.default_model, asked, user_id)
         usage = wire.image_usage(answer.body)
-        cost_usd = _image_cost_usd(answer, usage, quality, size)
+        cost_usd = self._image_cost_usd(answer, usage, quality, size)
         image = wire.image(answer.body)
         given = [wire.dig(image, name) for name in ("url", "b64_json")]
         url, encoded = (each.strip() if isinstance(each, str) else "" for each in given)
@@ -350,6 +351,27 @@ class OpenAIClient:
             request_id=answer.request_id,
             warning=" ".join(self._handed_over(self._image, model, [answer])) or None,
         )
+
+    def _text_cost_usd(self, answer: Answer, usage: wire.Usage) -> Decimal | None:
+        return pricing.text_cost_usd(
+            answer.model,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens or 0,
+            usage.cache_write_tokens or 0,
+            reasoning_tokens=usage.reasoning_tokens or 0,
+            total_tokens=usage.total_tokens,
+            tier=wire.service_tier(answer.body),
+            regional=self._regional,
+        )
+
+    def _image_cost_usd(
+        self, answer: Answer, usage: wire.Usage | None, quality: str, size: str
+    ) -> Decimal | None:
+        tokens = _image_tokens(answer.body, usage) if usage else None
+        if wire.service_tier(answer.body) not in pricing.LIST_TIERS:
+            return None  # images are sold at no other
+        return pricing.image_cost_usd(answer.model, quality, size, tokens, regional=self._regional)
 
     def _handed_over(
         self, endpoint: Endpoint, model: str | None, answers: list[Answer]
@@ -651,29 +673,19 @@ def _why_cut(finish_reasons: list[str | None]) -> list[str]:
     return warnings
 
 
-def _text_cost_usd(model: str, usage: wire.Usage) -> Decimal:
-    return pricing.text_cost_usd(
-        model,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.cached_tokens or 0,
-        usage.cache_write_tokens or 0,
-    )
-
-
-def _image_cost_usd(
-    answer: Answer, usage: wire.Usage | None, quality: str, size: str
-) -> Decimal | None:
-    if usage is None:
-        return pricing.image_cost_usd(answer.model, quality, size)
-    images = wire.count(wire.dig(answer.body, "usage", "input_tokens_details", "image_tokens")) or 0
-    images = min(images, usage.prompt_tokens)
-    text = usage.prompt_tokens - images
+def _image_tokens(body: Any, usage: wire.Usage) -> pricing.ImageTokens:
+    """What the image took. No token is free: what the counts leave open, or where they contradict
+    each other, is the dearest that they can mean."""
+    details = wire.dig(body, "usage", "input_tokens_details")
+    images = wire.count(wire.dig(details, "image_tokens")) or 0
+    told = wire.count(wire.dig(details, "text_tokens"))
+    text = max(0, usage.prompt_tokens - images) if told is None else told
+    images += max(0, usage.prompt_tokens - images - text)
     # All output is billed as image: no model of the table has another price for text.
-    tokens = pricing.ImageTokens(
-        text, images, usage.completion_tokens, min(usage.cached_tokens or 0, text)
-    )
-    return pricing.image_cost_usd(answer.model, quality, size, tokens)
+    details = wire.dig(body, "usage", "output_tokens_details")
+    parts = [wire.count(wire.dig(details, name)) or 0 for name in ("image_tokens", "text_tokens")]
+    made = max(usage.completion_tokens, sum(parts), usage.total_tokens - text - images)
+    return pricing.ImageTokens(text, images, made, min(usage.cached_tokens or 0, text))
 
 
 def _safety_identifier(user_id: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import genai_prices
 from openai.types import ChatModel
@@ -30,6 +31,16 @@ class TokenPrice:
     output_usd: Decimal
     cached_input_usd: Decimal | None = None
     cache_write_usd: Decimal | None = None
+
+    def times(self, factor: Decimal) -> "TokenPrice":
+        """At another tier or in a region that has a factor of its own."""
+        cached, write = self.cached_input_usd, self.cache_write_usd
+        return TokenPrice(
+            self.input_usd * factor,
+            self.output_usd * factor,
+            None if cached is None else cached * factor,
+            None if write is None else write * factor,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ class ImageModel:
     qualities: tuple[str, ...]
     sizes: tuple[str, ...]
     any_size: bool = False
+    is_regional: bool = True  # a region of OpenAI's costs more
     longest_prompt: int = 32_000  # characters: openai 3.54, ImageGenerateParams
     retired_on: date | None = None
     successor: str | None = None
@@ -147,6 +159,60 @@ ENDS: dict[str, tuple[date, str | None]] = {
     "gpt-5.4-nano": (date(2027, 4, 1), None),
 }
 
+# How OpenAI bills otherwise than its list: by the `service_tier` of the answer ("default" is the
+# list), and by the host. A tier that a model has no price for is not guessed.
+Tier = Literal["flex", "priority"]
+TIERS_SOURCE = "https://openai.com/api-fast-mode and " + OPENAI
+TIERS_CHECKED_ON = date(2026, 11, 25)
+LIST_TIERS = ("", "auto", "default", "standard")
+TIER_NAMES: dict[str, Tier] = {"flex": "flex", "priority": "priority", "fast": "priority"}
+TIERS: dict[str, dict[Tier, TokenPrice]] = {
+    "gpt-4o": {"priority": _tokens("4.25", "2.125", "17")},
+    "gpt-4o-2024-05-13": {"priority": _tokens("8.75", None, "26.25")},
+    "gpt-4o-mini": {"priority": _tokens("0.25", "0.125", "1")},
+    "gpt-4.1": {"priority": _tokens("3.50", "0.875", "14")},
+    "gpt-4.1-mini": {"priority": _tokens("0.70", "0.175", "2.80")},
+    "gpt-4.1-nano": {"priority": _tokens("0.20", "0.05", "0.80")},
+    "o3": {"priority": _tokens("3.50", "0.875", "14"), "flex": _tokens("1", "0.25", "4")},
+    "o4-mini": {"priority": _tokens("2", "0.50", "8"), "flex": _tokens("0.55", "0.138", "2.20")},
+    "gpt-5": {
+        "priority": _tokens("2.50", "0.25", "20"),
+        "flex": _tokens("0.625", "0.0625", "5"),
+    },
+    "gpt-5-mini": {
+        "priority": _tokens("0.45", "0.045", "3.60"),
+        "flex": _tokens("0.125", "0.0125", "1"),
+    },
+    "gpt-5-nano": {"flex": _tokens("0.025", "0.0025", "0.20")},
+    "gpt-5.1": {
+        "priority": _tokens("2.50", "0.25", "20"),
+        "flex": _tokens("0.625", "0.0625", "5"),
+    },
+    "gpt-5.2": {
+        "priority": _tokens("3.50", "0.35", "28"),
+        "flex": _tokens("0.875", "0.0875", "7"),
+    },
+    "gpt-5.4": {"priority": _tokens("5", "0.50", "30"), "flex": _tokens("1.25", "0.13", "7.50")},
+    "gpt-5.4-mini": {
+        "priority": _tokens("1.50", "0.15", "9"),
+        "flex": _tokens("0.375", "0.0375", "2.25"),
+    },
+    "gpt-5.4-nano": {"flex": _tokens("0.10", "0.01", "0.625")},
+    "gpt-5.5": {
+        "priority": _tokens("12.50", "1.25", "75"),
+        "flex": _tokens("2.50", "0.25", "15"),
+    },
+}
+# From GPT-5.6 on, each model's page says: flex half of the list, fast mode (priority) twice.
+FACTORS: dict[Tier, Decimal] = {"flex": Decimal("0.5"), "priority": Decimal(2)}
+FACTORS_FROM = (5, 6)
+WITHOUT_FLEX = ("gpt-6.2-sol",)
+# Hosts such as eu.api.openai.com process in their region, which costs a tenth more for models
+# released from 2026-03-05 on; the first were GPT-5.4 and gpt-image-2.
+REGIONAL_HOST = re.compile(r"[a-z]{2}\.api\.openai\.com")
+REGIONAL_FACTOR = Decimal("1.1")
+REGIONAL_FROM = (5, 4)
+
 GPT_IMAGE = ImageTokenPrice(Decimal("5.00"), Decimal("1.25"), Decimal("8.00"), Decimal("30.00"))
 # standard and hd are the contract's names: gpt-image is asked for medium and high instead.
 GPT_IMAGE_QUALITIES = ("standard", "hd", "low", "medium", "high", "auto")
@@ -167,6 +233,7 @@ IMAGE_MODELS = {
         },
         ("standard", "hd"),
         CONTRACT_SIZES,
+        is_regional=False,
         longest_prompt=4_000,  # OpenAI's images API reference, 2026-11-22
         retired_on=date(2026, 5, 12),
         successor="gpt-image-2.5-flare",
@@ -176,6 +243,7 @@ IMAGE_MODELS = {
         replace(GPT_IMAGE, image_output_usd=Decimal("32.00")),
         GPT_IMAGE_QUALITIES,
         GPT_IMAGE_SIZES,
+        is_regional=False,
         retired_on=date(2026, 12, 1),
         successor="gpt-image-2.5-flare",
     ),
@@ -249,38 +317,91 @@ def takes_size(model: ImageModel, size: str) -> bool:
     return short % 16 == long % 16 == 0 and fits
 
 
+def is_regional(base_url: str | None) -> bool:
+    """Whether it is one of OpenAI's hosts that process in their region."""
+    return REGIONAL_HOST.fullmatch(urlsplit(base_url or "").hostname or "") is not None
+
+
+def tier_price(name: str, tier: str = "") -> TokenPrice | None:
+    """What the model costs at this `service_tier`; None where it has no price there. KeyError for a
+    model without any."""
+    row = text_model(name)
+    if row is None:
+        raise KeyError(name)
+    if tier in LIST_TIERS:
+        return row.price
+    kind = TIER_NAMES.get(tier)
+    if kind is None:
+        return None
+    undated = _undated(name)
+    tiers = TIERS.get(name)
+    # A snapshot has the tiers of its model where it has its price.
+    if tiers is None and (model := text_model(undated)) and model.price == row.price:
+        tiers = TIERS.get(undated)
+    if tiers is not None:
+        return tiers.get(kind)
+    if _version(name) < FACTORS_FROM or (kind == "flex" and undated in WITHOUT_FLEX):
+        return None
+    return row.price.times(FACTORS[kind])
+
+
 def text_cost_usd(
     model: str,
     prompt_tokens: int,
     completion_tokens: int,
     cached_tokens: int = 0,
     cache_write_tokens: int = 0,
-) -> Decimal:
-    """The price of one completion; of the prompt's tokens, some were in OpenAI's cache and some
-    were written to it. KeyError for a model without a price."""
-    row = text_model(model)
-    if row is None:
-        raise KeyError(model)
-    price = row.price
+    *,
+    reasoning_tokens: int = 0,
+    total_tokens: int = 0,
+    tier: str = "",
+    regional: bool = False,
+) -> Decimal | None:
+    """The price of one completion at this tier, None where the tier has none; of the prompt's
+    tokens, some were in OpenAI's cache and some were written to it, and of the completion's, some
+    were thoughts. No token is free: where the counts contradict each other, the price is the most
+    that they can mean. KeyError for a model without a price."""
+    price = tier_price(model, tier)
+    if price is None:
+        return None
+    if regional and _version(model) >= REGIONAL_FROM:
+        price = price.times(REGIONAL_FACTOR)
     cached_usd = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
     write_usd = price.input_usd if price.cache_write_usd is None else price.cache_write_usd
-    return (
-        price.input_usd * (prompt_tokens - cached_tokens - cache_write_tokens)
-        + cached_usd * cached_tokens
-        + write_usd * cache_write_tokens
-        + price.output_usd * completion_tokens
-    ) / 1_000_000
+    dearest_input_usd = max(price.input_usd, write_usd)
+    fresh_tokens = prompt_tokens - cached_tokens - cache_write_tokens
+    cost = price.input_usd * fresh_tokens
+    cost += cached_usd * cached_tokens + write_usd * cache_write_tokens
+    if fresh_tokens < 0:  # some servers count the cache's apart
+        prompt_tokens += cached_tokens + cache_write_tokens
+        cost = dearest_input_usd * prompt_tokens
+    if reasoning_tokens > completion_tokens:  # and some the thoughts
+        completion_tokens += reasoning_tokens
+    cost += price.output_usd * completion_tokens
+    uncounted_tokens = max(0, total_tokens - prompt_tokens - completion_tokens)
+    cost += max(dearest_input_usd, price.output_usd) * uncounted_tokens
+    return cost / 1_000_000
 
 
-def largest_text_cost_usd(model: str, prompt_tokens: int, completion_tokens: int) -> Decimal:
-    """The most that so many tokens can cost, whatever the cache does and whichever model of the
-    line answers. KeyError for a model without a price."""
+def largest_text_cost_usd(
+    model: str, prompt_tokens: int, completion_tokens: int, *, regional: bool = False
+) -> Decimal:
+    """The most that so many tokens can cost, whatever the cache does, at whichever tier and by
+    whichever model of the line they are answered. KeyError for a model without a price."""
     costs = [
-        text_cost_usd(name, prompt_tokens, completion_tokens, cache_write_tokens=written)
+        text_cost_usd(
+            name,
+            prompt_tokens,
+            completion_tokens,
+            cache_write_tokens=written,
+            tier=tier,
+            regional=regional,
+        )
         for name in line(model)
+        for tier in ("default", "priority")
         for written in (0, prompt_tokens)
     ]
-    return max(costs)
+    return max(cost for cost in costs if cost is not None)
 
 
 def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:
@@ -293,7 +414,12 @@ def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:
 
 
 def image_cost_usd(
-    model: str, quality: str, size: str, tokens: ImageTokens | None = None
+    model: str,
+    quality: str,
+    size: str,
+    tokens: ImageTokens | None = None,
+    *,
+    regional: bool = False,
 ) -> Decimal | None:
     """The price of one image: by quality and size where the model bills images, else by its tokens,
     and None where those are not known. KeyError for a model without a price."""
@@ -305,12 +431,19 @@ def image_cost_usd(
         return price[quality, size]
     if tokens is None:
         return None
-    return (
+    cost = (
         price.text_input_usd * (tokens.text_input - tokens.cached_text_input)
         + price.cached_text_input_usd * tokens.cached_text_input
         + price.image_input_usd * tokens.image_input
         + price.image_output_usd * tokens.output
     ) / 1_000_000
+    return cost * REGIONAL_FACTOR if regional and row.is_regional else cost
+
+
+def _version(name: str) -> tuple[int, int]:
+    """GPT's, such as (5, 4); (0, 0) of any other model."""
+    found = re.match(r"gpt-([0-9])(?:\.([0-9]+))?(?![0-9])", name)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def _undated(name: str) -> str:

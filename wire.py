@@ -53,13 +53,14 @@ RESULT = re.compile(r'"(?:choices|b64_json|url)\\*"')
 @dataclass(frozen=True)
 class Usage:
     """What OpenAI counted, in tokens; of `prompt_tokens`, some were in its cache and some were
-    written to it."""
+    written to it, and of `completion_tokens`, some were thoughts."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def refusal(content: bytes, charset: str | None = None) -> Refusal:
         body = read_json(content, charset)
     except ValueError:
         words = _decoded(_inflated(content), charset).strip()
-        return Refusal("" if words.startswith("<") else plain_text(words))
+        return Refusal("" if words[:1] in ("<", "[", "{") else plain_text(words))
     body = dig(body, 0) if isinstance(body, list) else body
     error = dig(body, "error")
     is_providers = isinstance(error, dict) and bool(error)
@@ -364,6 +365,11 @@ def finish_reason(choice: Any) -> str | None:
     return plain_text(said)[:MAX_FINISH_REASON].strip() or None if isinstance(said, str) else None
 
 
+def service_tier(answer: Any) -> str:
+    """At which of OpenAI's tiers it was answered, such as priority; empty where nobody said."""
+    return plain_text(dig(answer, "service_tier"))
+
+
 def image(answer: Any) -> Any:
     """The image, with its `url` or itself as `b64_json`; None where there is none."""
     found = dig(answer, "data", 0)
@@ -411,14 +417,14 @@ def _counted(answer: Any, sent: str, received: str) -> Usage | None:
     if prompt_tokens is None or completion_tokens is None:
         return None
     details = dig(usage, f"{sent}_tokens_details")
-    cached_tokens = count(dig(details, "cached_tokens"))
-    cache_write_tokens = count(dig(details, "cache_write_tokens"))
-    if cached_tokens is not None:
-        cached_tokens = min(cached_tokens, prompt_tokens)
-    if cache_write_tokens is not None:
-        cache_write_tokens = min(cache_write_tokens, prompt_tokens - (cached_tokens or 0))
-    total_tokens = count(dig(usage, "total_tokens")) or prompt_tokens + completion_tokens
-    return Usage(prompt_tokens, completion_tokens, total_tokens, cached_tokens, cache_write_tokens)
+    return Usage(
+        prompt_tokens,
+        completion_tokens,
+        count(dig(usage, "total_tokens")) or prompt_tokens + completion_tokens,
+        count(dig(details, "cached_tokens")),
+        count(dig(details, "cache_write_tokens")),
+        count(dig(usage, f"{received}_tokens_details", "reasoning_tokens")),
+    )
 
 
 def count(value: Any) -> int | None:

@@ -37,7 +37,7 @@ def generate_text(asked: Asked, db: Annotated[Session, Depends(database.get_db)]
     text, usage = made.choices[0].message.content or "", made.usage
     cost = Decimal(0)
     if usage:
-        cost = pricing.text_cost_usd(job.model, usage.prompt_tokens, usage.completion_tokens)
+        cost += pricing.text_cost_usd(job.model, usage.prompt_tokens, usage.completion_tokens) or 0
     job.status, job.estimated_cost, job.completed_at = "completed", float(cost), models.utc_now()
     content = models.GeneratedContent(
         content_type="text", prompt=asked.prompt, result=text, model=job.model

@@ -9,9 +9,9 @@ Its next answers are told over HTTP, one behaviour for each, in order:
 
 and `GET /stand-in/requests` tells what it was asked. Any behaviour takes `times` and `seconds` (to
 wait first); "rate_limited" and "server_error" take `retry_after`, the latter a `status`; "ok" takes
-a `usage`, a `text`, a list of `texts` and of their `finish_reasons`, or the `url` of an image to
-answer with, and "verbatim" a `status`, a `body` (or one in `base64`) and `headers`; "dropped" takes
-what it sends of a `body`. Models of ONE_ONLY refuse n > 1, as OpenAI's thinking ones do.
+a `usage`, a `service_tier`, a `text`, a list of `texts` and of their `finish_reasons`, or the `url`
+of an image to answer with, and "verbatim" a `status`, a `body` (or one in `base64`) and `headers`;
+"dropped" takes what it sends of a `body`. Models of ONE_ONLY refuse n > 1, as OpenAI's thinking do.
 `PUT /stand-in/signed` tells it the targets under /signed/, to the byte, that have an image (null)
 or a redirect to a location.
 With --today it refuses the models that OpenAI has shut down, otherwise it serves them. What else it
@@ -44,7 +44,7 @@ from starlette.types import Receive, Scope, Send
 
 TEXT_MODELS = (
     *("gpt-3.5-turbo", "gpt-4", "gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
-    *("gpt-5.2", "gpt-5.4", "gpt-5.4-mini", "gpt-5.6-luna", "o3"),
+    *("gpt-5-mini", "gpt-5.2", "gpt-5.4", "gpt-5.4-mini", "gpt-5.6-luna", "o3"),
     *("gpt-6-luna", "gpt-6.1-terra", "gpt-6.1-sol", "gpt-6.2-sol"),
 )
 MODELS_THAT_REASON = {  # and the least effort each takes
@@ -262,6 +262,7 @@ class StandIn:
                 )
             ],
             "usage": told.get("usage", counted),
+            "service_tier": told.get("service_tier", "default"),
         }
         if behavior == "no_choices":
             answer["choices"] = []

@@ -11,6 +11,38 @@ from tests.conftest import CAFE, Service, StandIn
 FLARE = "gpt-image-2.5-flare"
 
 
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        # 5 text in, 8 image in, 30 out, per million.
+        ({"input_tokens": 10, "output_tokens": 100, "total_tokens": 110}, 0.00305),
+        ({"input_tokens": 10, "output_tokens": 100, "total_tokens": 210}, 0.00605),
+        (
+            {
+                "input_tokens": 10,
+                "input_tokens_details": {"text_tokens": 4, "image_tokens": 2},
+                "output_tokens": 100,
+            },
+            0.003068,  # four of the input are of an unknown kind: the dearest
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "input_tokens_details": {"text_tokens": 10, "image_tokens": 20},
+                "output_tokens": 100,
+                "output_tokens_details": {"image_tokens": 150, "text_tokens": 0},
+            },
+            0.00471,
+        ),
+    ],
+)
+def test_no_token_of_an_image_is_free(
+    service: Service, stand_in: StandIn, usage: dict[str, Any], cost: float
+) -> None:
+    stand_in.will("ok", usage=usage)
+    assert service.image(model="gpt-image-2.5-flare").json()["cost"] == cost
+
+
 def test_an_image_is_generated_priced_and_kept(service: Service, stand_in: StandIn) -> None:
     response = service.post("/generate/image", CAFE)
 
@@ -132,7 +164,8 @@ USAGE = {"input_tokens": 40, "output_tokens": 439, "total_tokens": 479}
         (USAGE | {"input_tokens_details": {"text_tokens": 30, "image_tokens": 10}}, 0.0134),
         # 20 x 5 + 20 x 1.25 + 439 x 30
         (USAGE | {"input_tokens_details": {"cached_tokens": 20}}, 0.013295),
-        (USAGE | {"input_tokens_details": {"image_tokens": 9000, "cached_tokens": 9}}, 0.01349),
+        # More than the input: 9,000 x 8 + 439 x 30
+        (USAGE | {"input_tokens_details": {"image_tokens": 9000, "cached_tokens": 9}}, 0.08517),
         (USAGE | {"output_tokens": -1}, None),
         ({"input_tokens": 40}, None),
         (None, None),

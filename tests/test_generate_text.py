@@ -142,8 +142,30 @@ def test_tokens_written_to_the_cache_have_their_own_price(
     # 100 x 0.1 + 200 x 0.01 + 1200 x 0.125 + 10 x 0.5, per million
     assert service.text(model="gpt-6-luna").json()["cost"] == 0.000167
     assert service.job()["cache_write_tokens"] == 1200
+    # More than the prompt: counted apart. 10,500 x 0.125 + 10 x 0.5, per million
     stand_in.will("ok", usage=usage | {"prompt_tokens_details": {"cache_write_tokens": 9000}})
-    assert service.text(model="gpt-6-luna").json()["cost"] == 0.0001925
+    assert service.text(model="gpt-6-luna").json()["cost"] == 0.0013175
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "cost"),
+    [
+        ("gpt-4o", "default", 0.0125),
+        ("gpt-4o", "priority", 0.02125),
+        ("gpt-5-mini", "flex", 0.001125),
+        ("gpt-4o", "flex", None),
+        ("gpt-4o", None, 0.0125),
+        ("gpt-4o", 5, 0.0125),
+    ],
+)
+def test_an_answer_is_booked_at_the_tier_it_was_given_at(
+    service: Service, stand_in: StandIn, model: str, tier: object, cost: float | None
+) -> None:
+    usage = {"prompt_tokens": 1_000, "completion_tokens": 1_000, "total_tokens": 2_000}
+    stand_in.will("ok", usage=usage, service_tier=tier)
+    answer = service.text(model=model).json()
+    assert (answer["cost"], answer["usage"]) == (cost, usage)
+    assert service.job()["estimated_cost"] == cost
 
 
 @pytest.mark.parametrize("kind", ["text", "image"])

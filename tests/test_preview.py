@@ -37,8 +37,9 @@ def test_the_largest_cost_is_counted_by_hand(service: Service) -> None:
     # A token is at least a byte, and a chat template adds a few.
     assert previewed["max_prompt_tokens"] == 3 * (sent + 3 * 32)
     assert previewed["max_completion_tokens"] == 600
-    # Input may all be written to the cache, at 0.125 instead of 0.10 per million.
-    most = (previewed["max_prompt_tokens"] * 0.125 + 600 * 0.50) / 1_000_000
+    # Input may all be written to the cache, at 0.125 instead of 0.10 per million, and the project
+    # may be in fast mode, at twice that.
+    most = (previewed["max_prompt_tokens"] * 0.25 + 600 * 1.00) / 1_000_000
     assert previewed["max_cost"] == pytest.approx(most, rel=1e-12)
 
 
@@ -51,16 +52,29 @@ def test_no_request_costs_more(service: Service, stand_in: StandIn, model: str, 
     if model == "gpt-6.1-sol":  # refuses n: each call reads the messages
         told["completion_tokens"] = 100
         stand_in.will("ok") if n > 1 else None
-    stand_in.will("ok", usage={**told, "total_tokens": 1}, times=n)
+    tier = None if model == "gpt-3.5-turbo" else "priority"
+    stand_in.will("ok", usage={**told, "total_tokens": 1}, service_tier=tier, times=n)
     answer = service.text(model=model, n=n).json()
     assert 0 < answer["cost"] <= most["max_cost"]
 
 
+def test_a_regional_host_counts(tmp_path: Path) -> None:
+    with running(
+        f"sqlite:///{tmp_path}/a.db",
+        OPENAI_BASE_URL="https://eu.api.openai.com/v1",
+        TEXT_MODEL="gpt-6-luna",
+    ) as service:
+        most = preview(service)
+        tokens = most["max_prompt_tokens"], most["max_completion_tokens"]
+        at_list = (tokens[0] * 0.125 + tokens[1] * 0.50) / 1e6
+        assert most["max_cost"] == pytest.approx(at_list * 2 * 1.1)
+
+
 def test_where_a_model_may_be_gone_its_successor_counts_too(service: Service) -> None:
-    # gpt-4o is dearer than its successor, gpt-5.4 has none.
+    # gpt-4o, in fast mode, is dearer than its successor, gpt-5.4 has none.
     most = preview(service, model="gpt-4o")
     tokens = most["max_prompt_tokens"], most["max_completion_tokens"]
-    assert most["max_cost"] == pytest.approx((tokens[0] * 2.5 + tokens[1] * 10) / 1e6)
+    assert most["max_cost"] == pytest.approx((tokens[0] * 4.25 + tokens[1] * 17) / 1e6)
     assert most["model"] == "gpt-4o"
 
 

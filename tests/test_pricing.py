@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -252,8 +253,8 @@ def test_shares_add_up_exactly() -> None:
 @pytest.mark.parametrize(
     ("model", "usd"),
     [
-        ("gpt-6-luna", "0.000175"),  # 1000 x 0.125 + 100 x 0.5, per million
-        ("gpt-6.1-terra", "0.00175"),
+        ("gpt-6-luna", "0.00035"),  # 1000 x 0.125 + 100 x 0.5, per million, twice in fast mode
+        ("gpt-6.1-terra", "0.0035"),
         ("gpt-3.5-turbo", "0.00065"),  # dearer than its successor
         ("gpt-4", "0.036"),
     ],
@@ -262,3 +263,103 @@ def test_the_largest_cost_is_that_of_the_dearest_of_the_line(model: str, usd: st
     assert pricing.largest_text_cost_usd(model, 1000, 100) == Decimal(usd)
     with pytest.raises(KeyError):
         pricing.largest_text_cost_usd("gpt-unheard-of", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "cost_usd"),
+    [
+        # A thousand tokens in, a hundred of them cached, and a thousand out.
+        ("gpt-4o", "default", "0.012375"),
+        ("gpt-4o", "auto", "0.012375"),
+        ("gpt-4o", "priority", "0.0210375"),
+        ("gpt-4o", "flex", None),
+        ("gpt-4o-2024-11-20", "priority", "0.0210375"),
+        ("gpt-4o-2024-05-13", "priority", "0.035"),
+        ("gpt-5-mini", "flex", "0.00111375"),
+        ("gpt-5-mini-2025-08-07", "flex", "0.00111375"),
+        ("gpt-5-mini", "priority", "0.0040095"),
+        ("gpt-5-nano", "priority", None),
+        ("gpt-5.4", "flex", "0.008638"),
+        ("gpt-5.4-pro", "priority", None),
+        ("gpt-6-luna", "default", "0.000591"),
+        ("gpt-6-luna", "flex", "0.0002955"),
+        ("gpt-6-luna", "priority", "0.001182"),
+        ("gpt-6-luna", "fast", "0.001182"),
+        ("gpt-5.6-terra", "priority", "0.02764"),
+        ("gpt-6.2-sol", "priority", "0.02362"),
+        ("gpt-6.2-sol", "flex", None),
+        ("gpt-3.5-turbo", "priority", None),
+        ("gpt-6-luna", "scale", None),
+        ("gpt-6-luna", "ultrafast", None),
+        ("gpt-6-luna", "Priority", None),
+    ],
+)
+def test_each_tier_has_its_price_or_none(model: str, tier: str, cost_usd: str | None) -> None:
+    cost = pricing.text_cost_usd(model, 1_000, 1_000, 100, tier=tier)
+    assert cost == (None if cost_usd is None else Decimal(cost_usd))
+
+
+def test_a_priority_answer_is_booked_as_it_is_billed() -> None:
+    assert pricing.text_cost_usd("gpt-4o", 1_000, 1_000, tier="priority") == Decimal("0.02125")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "regional"),
+    [
+        ("https://eu.api.openai.com/v1", True),
+        ("https://US.api.openai.com/v1", True),
+        ("https://kr.api.openai.com", True),
+        ("https://api.openai.com/v1", False),
+        (None, False),
+        ("https://eu.api.openai.com.evil.example/v1", False),
+        ("http://localhost:9000/eu.api.openai.com", False),
+    ],
+)
+def test_a_region_is_known_by_its_host(base_url: str | None, regional: bool) -> None:
+    assert pricing.is_regional(base_url) is regional
+
+
+@pytest.mark.parametrize(
+    ("model", "factor"),
+    [
+        *(("gpt-3.5-turbo", "1"), ("gpt-4o", "1"), ("o3", "1"), ("gpt-5.2", "1")),
+        *(("gpt-5.4", "1.1"), ("gpt-5.4-mini-2026-03-17", "1.1"), ("gpt-6.1-terra", "1.1")),
+    ],
+)
+def test_a_region_costs_a_tenth_more_for_newer_models(model: str, factor: str) -> None:
+    at_list = pricing.text_cost_usd(model, 1_000, 1_000, 100)
+    assert at_list
+    assert pricing.text_cost_usd(model, 1_000, 1_000, 100, regional=True) == at_list * Decimal(
+        factor
+    )
+
+
+def test_a_region_costs_more_for_newer_image_models() -> None:
+    tokens = pricing.ImageTokens(10, 0, 1_000)
+    for model, factor in {"gpt-image-2.5-flare": "1.1", "gpt-image-1.5": "1"}.items():
+        at_list = pricing.image_cost_usd(model, "high", "auto", tokens)
+        assert at_list
+        regional = pricing.image_cost_usd(model, "high", "auto", tokens, regional=True)
+        assert regional == at_list * Decimal(factor)
+    assert pricing.image_cost_usd("dall-e-3", "hd", "1024x1024", regional=True) == Decimal("0.08")
+
+
+@pytest.mark.parametrize(
+    ("counts", "cost_usd"),
+    [
+        # gpt-6.1-terra: 1.00 in, 0.05 cached, 1.25 written, 5.00 out, per million.
+        ({"total_tokens": 1_100}, "0.0015"),
+        ({"total_tokens": 1}, "0.0015"),
+        ({"total_tokens": 1_300}, "0.0025"),  # 200 uncounted, at the dearest
+        ({"reasoning_tokens": 60}, "0.0015"),  # part of the output
+        ({"reasoning_tokens": 300, "total_tokens": 1_400}, "0.003"),  # counted apart
+        ({"cached_tokens": 1_000}, "0.00055"),
+        ({"cached_tokens": 3_000, "total_tokens": 4_100}, "0.0055"),  # counted apart
+        ({"cached_tokens": 600, "cache_write_tokens": 600}, "0.00325"),
+    ],
+)
+def test_no_token_is_free_whatever_contradicts_itself(
+    counts: dict[str, Any], cost_usd: str
+) -> None:
+    cost = pricing.text_cost_usd("gpt-6.1-terra", 1_000, 100, **counts)
+    assert cost == Decimal(cost_usd)
