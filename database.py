@@ -10,9 +10,11 @@ from urllib.parse import parse_qsl
 import alembic.command
 import alembic.util
 from alembic.config import Config
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from settings import ROOT, settings, stop
 
@@ -20,6 +22,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
+# PostgreSQL's error codes.
+READ_ONLY, INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE = "25006", "42501", "42P01"
 # Any number will do, so long as every worker of every release uses the same one.
 MIGRATION_LOCK = 7_236_415
 # Where a URL's options begin; any other ? is part of a password or of a path.
@@ -145,6 +149,8 @@ def connect(url: URL) -> Engine:
         executemany_mode="values_plus_batch",
     )
     event.listen(engine, "connect", _limit_waiting)
+    event.listen(engine, "handle_error", _give_up_read_only)
+    event.listen(engine, "checkin", _keep_no_read_only)
     return engine
 
 
@@ -163,6 +169,29 @@ def _limit_waiting(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("; ".join(f"SET {name} = {n}" for name, n in settings_for_session.items()))
     connection.commit()
+
+
+# A session that began while the database was read-only, as in a failover, stays so after it.
+
+
+def _give_up_read_only(context: ExceptionContext) -> None:
+    if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
+        context.is_disconnect = True
+
+
+def _keep_no_read_only(connection: Any, record: ConnectionPoolEntry) -> None:
+    if connection and connection.get_parameter_status("default_transaction_read_only") == "on":
+        record.invalidate()
+
+
+def is_refusal(error: exc.SQLAlchemyError) -> bool:
+    """Whether the database is away, or refuses whatever is asked of it (read-only in a failover, a
+    right or a table taken away), rather than this statement with these values."""
+    if not isinstance(error, exc.DBAPIError):
+        return isinstance(error, exc.TimeoutError)
+    away = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
+    refused = getattr(error.orig, "pgcode", None) in (INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE)
+    return error.connection_invalidated or isinstance(error, away) or refused
 
 
 def bring_up(engine: Engine) -> None:

@@ -29,6 +29,7 @@ STORE_LOST = "The image store cannot be reached at the moment. Please try again 
 BODY_TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes."
 OPENAI_NOT_CONFIGURED = "OpenAI API key not configured. Please set OPENAI_API_KEY."
 DATABASE_LOST = "The database cannot be reached at the moment. Please try again in a few seconds."
+DATABASE_REFUSES = "The database takes no changes at the moment. Please try again in a few seconds."
 KEY_IN_USE = "The first request with this Idempotency-Key still runs. Ask again in a few seconds."
 KEY_REUSED = {
     "loc": ["header", "Idempotency-Key"],

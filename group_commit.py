@@ -87,7 +87,7 @@ class GroupCommit(Generic[Entry]):
             if lost and not committing and not again:
                 # The database closed it while it lay idle: nothing of this can have been written.
                 return self._commit(entries, again=True)
-            if len(entries) <= 1 or isinstance(error, UNAVAILABLE):
+            if len(entries) <= 1 or lost or isinstance(error, UNAVAILABLE):
                 return [error] * len(entries)
         # One bad entry must not fail its neighbours.
         return [outcome for entry in entries for outcome in self._commit([entry])]

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,21 +13,20 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-import tenacity
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exc, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 import models
 from database import SessionLocal, engine
-from group_commit import UNAVAILABLE, GroupCommit
+from group_commit import GroupCommit
 from images import KEEP_SECONDS
 from openai_client import Generation, GenerationError
 from settings import settings
 from wire import Usage
 
-SETTLE_SECONDS = 30  # how long a database that went away is waited for
+SETTLE_SECONDS = 30  # how long a database that is away, or refuses, is waited for
 LONGEST_CALL = {
     "text": timedelta(seconds=settings.text_timeout_seconds),
     "image": timedelta(seconds=settings.image_timeout_seconds + KEEP_SECONDS),
@@ -34,7 +34,8 @@ LONGEST_CALL = {
 # After the call's own deadline, a row of a living process is settled within this time.
 TIME_TO_SETTLE = timedelta(seconds=SETTLE_SECONDS + 10)
 RECONCILE_SECONDS = 3
-LAST_SECONDS = 2  # to settle in, once the drain time is over
+LONGEST_PAUSE_SECONDS = 2  # between two tries to settle
+LAST_SECONDS = 2  # to settle in once the drain time is over, and then to write what can be written
 
 log = logging.getLogger("uvicorn.error")
 
@@ -97,12 +98,14 @@ class Done:
 @dataclass(frozen=True)
 class Settlement:
     """How a job ended: columns of its row, and of each content that it made. `again`: an earlier
-    try to write this may have succeeded unnoticed."""
+    try to write this may have succeeded unnoticed. `unkept`: the database does not take the
+    content; without it, the row ends so, and says this."""
 
     job_id: int
     columns: dict[str, Any]
     contents: list[dict[str, Any]]
     again: bool = False
+    unkept: str | None = None
 
 
 class Ledger:
@@ -177,35 +180,63 @@ class Ledger:
             outcome = GenerationError(reason, unanswered=True)
         finally:
             self._calling.discard(task)
-        content_ids = await self._settle(_settlement(job, job_id, outcome))
+        settled = await self._settle(_settlement(job, job_id, outcome))
         if isinstance(outcome, GenerationError):
             raise JobFailed(job.job_type, outcome) from outcome
-        return Done(job_id, content_ids, outcome)
+        if isinstance(settled, str):
+            nowhere = [None] * len(outcome.results)
+            return Done(job_id, nowhere, replace(outcome, warning=settled))
+        return Done(job_id, settled, outcome)
 
-    async def _settle(self, settlement: Settlement) -> Sequence[int | None]:
-        """The ids of the content. While the database is away, wait for it; if it stays away, keep
-        the settlement in the log: what was paid for must be beyond loss, and the client gets it."""
-        content_ids: Sequence[int | None] = [None] * len(settlement.contents)
+    async def _settle(self, settlement: Settlement) -> Sequence[int] | str:
+        """The ids of the content; or, in words, that only the log has it. What was paid for must be
+        beyond loss, and the client gets it: whatever the database says, it is waited for. If that
+        is in vain, the log keeps all, and the row at least the end of its job."""
+        try:
+            return await self._keep_writing(settlement)
+        except (Exception, asyncio.CancelledError) as error:
+            why = _first_line(error)
+        lost = {
+            "event": "job not settled",
+            "error": why,
+            "job": {"id": settlement.job_id, **settlement.columns},
+            "content": settlement.contents,
+        }
+        log.error(json.dumps(lost, ensure_ascii=False, default=str))
+        unkept = f"The server's log alone has this: the database did not take it ({why})."
+        if warning := settlement.columns["error_message"]:
+            unkept = f"{warning} {unkept}"
+        last = replace(settlement, unkept=unkept if settlement.contents else None)
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(LAST_SECONDS):
+                # Where it cannot even be asked whether an earlier try has succeeded, none has.
+                for again in (True, False):
+                    with contextlib.suppress(Exception):
+                        ids: Sequence[int] = await self._writer.write(replace(last, again=again))
+                        return ids or unkept
+        return unkept
+
+    async def _keep_writing(self, settlement: Settlement) -> Sequence[int]:
+        """The ids of the content, as soon as the database takes it. Raises what it said last where
+        it does not within SETTLE_SECONDS."""
+        refusal: exc.SQLAlchemyError | None = None
+        pause_seconds = 0.1
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
-                try:
-                    content_ids = await self._writer.write(settlement)
-                except UNAVAILABLE:
-                    retrying = tenacity.AsyncRetrying(
-                        retry=tenacity.retry_if_exception_type(UNAVAILABLE),
-                        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
-                    )
-                    again = replace(settlement, again=True)
-                    content_ids = await retrying(self._writer.write, again)
-        except (Exception, asyncio.CancelledError) as error:
-            lost = {
-                "event": "job not settled",
-                "error": " ".join(str(error).split()) or "the database stayed away",
-                "job": {"id": settlement.job_id, **settlement.columns},
-                "content": settlement.contents,
-            }
-            log.error(json.dumps(lost, ensure_ascii=False, default=str))
-        return content_ids
+                while True:
+                    try:
+                        ids: Sequence[int] = await self._writer.write(settlement)
+                        return ids
+                    except exc.SQLAlchemyError as error:
+                        refusal = error
+                    if not settlement.again:
+                        why = _first_line(refusal)
+                        log.warning("Job %s cannot be settled yet: %s", settlement.job_id, why)
+                        settlement = replace(settlement, again=True)
+                    await asyncio.sleep(pause_seconds * random.uniform(1, 1.5))
+                    pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+        except TimeoutError:
+            raise refusal or exc.TimeoutError("the database did not answer") from None
 
     def stop(self) -> None:
         """Take no new work. After DRAIN_SECONDS, settle as unknown what OpenAI has not answered;
@@ -223,6 +254,14 @@ class Ledger:
             await asyncio.wait(self._running)
         self._reconciling.cancel()
         await run_in_threadpool(self._writer.close)
+
+
+def _first_line(error: BaseException) -> str:
+    """What the database said, without the statement and its values."""
+    if isinstance(error, asyncio.CancelledError):
+        return "the service was stopped"
+    said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+    return said.strip().rstrip(".") or type(error).__name__
 
 
 def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
@@ -396,9 +435,13 @@ def _settle(connection: Connection, settlements: list[Settlement]) -> list[list[
         there = select(CONTENT.job_id, CONTENT.id).where(CONTENT.job_id.in_(repeated))
         for job_id, content_id in connection.execute(there.order_by(CONTENT.id)):
             ids[job_id].append(content_id)
-    contents = [
-        content for each in by_job.values() if each.job_id not in ids for content in each.contents
+    missing = [each for each in by_job.values() if each.job_id not in ids]
+    unkept = [
+        {"job_id": each.job_id, "error_message": each.unkept} for each in missing if each.unkept
     ]
+    if unkept:
+        connection.execute(UPDATE_JOBS, unkept)
+    contents = [content for each in missing if not each.unkept for content in each.contents]
     if contents:
         made = connection.execute(INSERT_CONTENT, contents).scalars()
         for content, content_id in zip(contents, made, strict=True):
@@ -429,7 +472,8 @@ def _reconcile() -> int:
             status="unknown",
             completed_at=now,
             error_message=(
-                "the process that made this call ended before it was settled; "
+                "the end of this call was never written: the process that made it ended, or the "
+                "database refused (then its log says: job not settled); "
                 "the call may have been billed."
             ),
         )

@@ -77,7 +77,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     checking = asyncio.create_task(images.check(app.state.images))
     await run_in_threadpool(database.start)
     app.state.ledger = ledger = jobs.Ledger()
-    process.when_told_to_stop(ledger.stop, settings.drain_seconds + 2 * jobs.LAST_SECONDS)
+    process.when_told_to_stop(ledger.stop, settings.drain_seconds + 3 * jobs.LAST_SECONDS)
     app.state.openai = None
     if settings.openai_api_key is None:
         print("WARNING: OPENAI_API_KEY not set", flush=True)
@@ -674,12 +674,12 @@ async def answer_store_lost(request: Request, error: images.StoreUnavailable) ->
 @app.exception_handler(exc.DBAPIError)
 @app.exception_handler(exc.TimeoutError)
 async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> JSONResponse:
-    """503 while the database, or a free connection to it, is out of reach."""
-    if isinstance(error, exc.DBAPIError) and not (
-        isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated
-    ):
+    """503 while the database, or a free connection to it, is out of reach, or it takes nothing."""
+    if not database.is_refusal(error):
         raise error
     log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
+    if not isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
+        return _answer(503, errors.DATABASE_REFUSES, RETRY_AFTER)
     return _answer(503, errors.DATABASE_LOST, RETRY_AFTER)
 
 

@@ -184,6 +184,106 @@ def test_a_database_that_comes_back_gets_what_was_paid_for(
         assert (content["id"], content["job_id"]) == (answer["id"], job["id"])
 
 
+@contextlib.contextmanager
+def read_only(service: Service) -> Iterator[None]:
+    """As in a failover: nothing can be written, and who was connected is not any more."""
+    name = service.engine.url.database
+    server = service.engine.url.set(database="postgres")
+    others = "FROM pg_stat_activity WHERE datname = :name AND pid <> pg_backend_pid()"
+    engine = database_engine(server.render_as_string(hide_password=False))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"), {"name": name})
+        try:
+            yield
+        finally:
+            connection.execute(text(f"ALTER DATABASE {name} RESET default_transaction_read_only"))
+
+
+def test_a_database_that_is_read_only_for_a_while_gets_what_was_paid_for(
+    new_postgresql: NewDatabase, stand_in: StandIn
+) -> None:
+    stand_in.will("slow", seconds=0.5)
+    with (
+        running(new_postgresql(), OPENAI_BASE_URL=stand_in.url) as service,
+        asking(service, stand_in) as response,
+    ):
+        with read_only(service):
+            wait_until(lambda: "cannot be settled yet" in service.log.read_text(), "the refusal")
+            for refused in (service.text(key="a"), service.post("/segments", {"name": "모두"})):
+                assert refused.status_code == 503
+                assert "takes no changes at the moment" in refused.json()["detail"]
+                assert refused.headers["Retry-After"]
+            assert service.get("/segments").is_success
+            assert service.get("/costs/history").json()["total"] == 1, "reads go on"
+            assert not response.done()
+        answer = response.result().json()
+        job = service.job()
+        assert (job["status"], job["error_message"]) == ("completed", None)
+        (content,) = service.rows(models.GeneratedContent)
+        assert (content["id"], content["result"]) == (answer["id"], answer["text"])
+        assert answer["warning"] is None
+        # No session that began while it was read-only is left.
+        for number in range(10):
+            assert service.post("/segments", {"name": f"{number}"}).is_success
+        assert service.text(key="a").is_success
+
+
+@contextlib.contextmanager
+def without_a_table(service: Service, name: str) -> Iterator[None]:
+    def rename(old: str, new: str) -> None:
+        with service.engine.begin() as connection:
+            connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+    rename(name, "away")
+    try:
+        yield
+    finally:
+        rename("away", name)
+
+
+@pytest.mark.parametrize("table", ["generated_content", "gen_jobs"])
+def test_whatever_the_database_refuses_is_waited_for(
+    new_database: NewDatabase, stand_in: StandIn, table: str
+) -> None:
+    stand_in.will("slow", seconds=0.3)
+    with (
+        running(new_database(), OPENAI_BASE_URL=stand_in.url) as service,
+        asking(service, stand_in) as response,
+    ):
+        with without_a_table(service, table):
+            wait_until(lambda: "cannot be settled yet" in service.log.read_text(), "the refusal")
+        answer = response.result().json()
+        assert answer["warning"] is None
+        assert service.job()["status"] == "completed"
+        (content,) = service.rows(models.GeneratedContent)
+        assert (content["id"], content["result"]) == (answer["id"], answer["text"])
+
+
+def test_where_the_content_is_refused_for_good_the_job_ends_all_the_same(
+    new_database: NewDatabase, stand_in: StandIn
+) -> None:
+    stand_in.will("slow", seconds=0.3)
+    with (
+        running(new_database(), OPENAI_BASE_URL=stand_in.url, DRAIN_SECONDS=0.5) as service,
+        asking(service, stand_in) as response,
+        without_a_table(service, "generated_content"),
+    ):
+        wait_until(lambda: "cannot be settled yet" in service.log.read_text(), "the refusal")
+        service.process.terminate()  # so that it does not wait for half a minute
+        answer = response.result().json()
+        assert answer["text"]
+        assert answer["id"] is answer["variants"][0]["id"] is None
+        assert answer["warning"].startswith("The server's log alone has this: the database did not")
+        assert service.process.wait(timeout=30) == 0
+        job = service.job()
+        assert (job["status"], job["estimated_cost"]) == ("completed", answer["cost"])
+        assert job["error_message"] == answer["warning"]
+        log = service.log.read_text().splitlines()
+        (line,) = [line for line in log if "job not settled" in line]
+        assert json.loads(line[line.index("{") :])["content"][0]["result"] == answer["text"]
+
+
 def test_a_database_that_stays_away_leaves_the_settlement_to_the_log(
     own_postgresql: "PostgresServer", stand_in: StandIn
 ) -> None:
@@ -202,6 +302,7 @@ def test_a_database_that_stays_away_leaves_the_settlement_to_the_log(
             own_postgresql.ensure_postgres_running()
         assert answer.status_code == 200
         assert answer.json()["id"] is None
+        assert "The server's log alone has this" in answer.json()["warning"]
         log = service.log.read_text().splitlines()
         (line,) = [line for line in log if "job not settled" in line]
         lost = json.loads(line[line.index("{") :])
