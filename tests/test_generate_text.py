@@ -84,9 +84,11 @@ def test_cached_tokens_are_billed_at_their_own_rate(service: Service, stand_in: 
 
 
 @pytest.mark.parametrize(
-    ("cached", "cost"), [(20_000, 0.00021), (-1, 0.00036), ("many", 0.00036), (None, 0.00036)]
+    # More than the prompt can only be counted apart: 22,000 x 0.15 + 100 x 0.60, per million.
+    ("cached", "cost"),
+    [(20_000, 0.00336), (-1, 0.00036), ("many", 0.00036), (None, 0.00036)],
 )
-def test_cached_tokens_that_cannot_be_are_no_discount_beyond_the_prompt(
+def test_cached_tokens_that_cannot_be_are_no_discount(
     service: Service, stand_in: StandIn, cached: object, cost: float
 ) -> None:
     usage = {"prompt_tokens": 2000, "completion_tokens": 100, "total_tokens": 2100}
