@@ -185,13 +185,14 @@ def _keep_no_read_only(connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def is_refusal(error: exc.SQLAlchemyError) -> bool:
-    """Whether the database is away, or refuses whatever is asked of it (read-only in a failover, a
-    right or a table taken away), rather than this statement with these values."""
+    """Whether the database is away, or refuses by itself what is asked of it (read-only in a
+    failover, a right or a table taken away, a rule of its owner's), rather than because the
+    statement or its values are wrong."""
     if not isinstance(error, exc.DBAPIError):
         return isinstance(error, exc.TimeoutError)
-    away = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
-    refused = getattr(error.orig, "pgcode", None) in (INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE)
-    return error.connection_invalidated or isinstance(error, away) or refused
+    mistakes = (exc.DataError, exc.NotSupportedError, exc.ProgrammingError)
+    taken_away = getattr(error.orig, "pgcode", None) in (INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE)
+    return error.connection_invalidated or taken_away or not isinstance(error, mistakes)
 
 
 def bring_up(engine: Engine) -> None:

@@ -229,6 +229,41 @@ def test_a_database_that_is_read_only_for_a_while_gets_what_was_paid_for(
         assert service.text(key="a").is_success
 
 
+REFUSING = {
+    "sqlite": (
+        "CREATE TRIGGER refused BEFORE INSERT ON gen_jobs BEGIN SELECT RAISE(ABORT, 'no'); END"
+    ),
+    "postgresql": (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE EXCEPTION ''no''; END';"
+        "CREATE TRIGGER refused BEFORE INSERT ON gen_jobs FOR EACH ROW EXECUTE FUNCTION refuse()"
+    ),
+}
+ALLOWING = {
+    "sqlite": "DROP TRIGGER refused",
+    "postgresql": "DROP TRIGGER refused ON gen_jobs; DROP FUNCTION refuse",
+}
+
+
+def test_a_job_that_the_database_refuses_is_503_before_anything_is_spent(
+    service: Service, stand_in: StandIn
+) -> None:
+    kind = service.engine.dialect.name
+    with service.engine.begin() as connection:
+        connection.exec_driver_sql(REFUSING[kind])
+    try:
+        refused = service.text()
+        assert service.get("/costs/history").is_success
+    finally:
+        with service.engine.begin() as connection:
+            connection.exec_driver_sql(ALLOWING[kind])
+    assert refused.status_code == 503
+    assert "takes no changes at the moment" in refused.json()["detail"]
+    assert refused.headers["Retry-After"]
+    assert stand_in.asked == []
+    assert service.text().is_success
+
+
 @contextlib.contextmanager
 def without_a_table(service: Service, name: str) -> Iterator[None]:
     def rename(old: str, new: str) -> None:
