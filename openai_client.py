@@ -495,18 +495,19 @@ class OpenAIClient:
                     cost_usd=Decimal(0),
                     retryable=_may_pass(unreached),
                 ) from error
-            raise self._broke_off() from error
+            raise self._broke_off(None) from error
         except httpx2.HTTPError as error:
-            raise self._broke_off() from error
+            raise self._broke_off(request_id) from error
         except (openai.OpenAIError, aiohttp.ClientError, ValueError) as error:
             why = "OpenAI's answer could not be read; the call may have been billed."
             raise GenerationError(why, unanswered=True, request_id=request_id) from error
 
-    def _broke_off(self) -> GenerationError:
+    def _broke_off(self, request_id: str | None) -> GenerationError:
         return GenerationError(
             f"the connection to {self._openai.base_url.host} broke off before the answer was "
             "complete; the call may have been billed.",
             unanswered=True,
+            request_id=request_id,
         )
 
     def _refusal(self, error: openai.APIStatusError, asked: dict[str, Any]) -> GenerationError:
@@ -521,7 +522,7 @@ class OpenAIClient:
         if n_refused and refusal.param == "n":  # in words, it may be a stray one
             self._one_only.add(asked["model"], REMEMBER_SECONDS)
         may_help = status in (409, 429) or status >= 500
-        told_not_to = headers.get("x-should-retry") == "false"
+        told_not_to = headers.get("x-should-retry", "").lower() == "false"
         why = self._why_refused(status, refusal)
         return GenerationError(
             f"{why.rstrip('.')}; the call may have been billed." if unanswered else why,
@@ -540,11 +541,11 @@ class OpenAIClient:
             return self._without_key(
                 f"OpenAI answered {status}: {refusal.reason or 'no reason given'}"
             )
-        said = self._without_key(refusal.reason)
+        said = self._without_key(refusal.reason).rstrip(".")
         for cause, advice in ACCESS_ADVICE.items():
             if cause in f"{refusal.code} {refusal.reason}":
-                return f"OpenAI denied access ({status}): {said} {advice}"
-        said = said and f" It says: {said}"
+                return f"OpenAI denied access ({status}): {said or refusal.code}. {advice}"
+        said = said and f" It says: {said}."
         if status == 401:
             return f"OpenAI rejected the API key (401). Check OPENAI_API_KEY.{said}"
         return f"OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use.{said}"

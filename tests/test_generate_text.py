@@ -385,7 +385,7 @@ def test_every_way_to_say_no_is_understood(
             "invalid_api_key",
             f"Incorrect API key provided: {KEY}.",
             "OpenAI rejected the API key (401). Check OPENAI_API_KEY. It says: "
-            "Incorrect API key provided: [hidden]",
+            "Incorrect API key provided: [hidden].",
         ),
         (401, None, "", "OpenAI rejected the API key (401). Check OPENAI_API_KEY."),
         (
@@ -400,7 +400,7 @@ def test_every_way_to_say_no_is_understood(
             "mismatched_organization",
             "OpenAI-Organization header should match organization for API key",
             "OpenAI denied access (401): OpenAI-Organization header should match organization for "
-            "API key OPENAI_ORG_ID must name the organization of OPENAI_API_KEY.",
+            "API key. OPENAI_ORG_ID must name the organization of OPENAI_API_KEY.",
         ),
         (
             403,
@@ -413,7 +413,7 @@ def test_every_way_to_say_no_is_understood(
             403,
             "unsupported_country_region_territory",
             "Country, region, or territory not supported",
-            "OpenAI denied access (403): Country, region, or territory not supported "
+            "OpenAI denied access (403): Country, region, or territory not supported. "
             "Run this service where OpenAI is available.",
         ),
         (
@@ -421,7 +421,7 @@ def test_every_way_to_say_no_is_understood(
             "other",
             "Not for you",
             "OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use. "
-            "It says: Not for you",
+            "It says: Not for you.",
         ),
         (
             403,
