@@ -379,9 +379,9 @@ class OpenAIClient:
         """Which other model answered in place of the one that was named, or of a default that
         lives: where a default has ended, its successor is what was to be expected."""
         wanted = model or endpoint.default_model
-        if model is None and pricing.has_ended(wanted):
-            return []
         others = dict.fromkeys(answer.model for answer in answers if answer.model != wanted)
+        if not others or (model is None and pricing.has_ended(wanted)):
+            return []
         return [
             f"{other} answered in place of {wanted}: {self._openai.base_url.host} said that it has "
             "no such model."
