@@ -22,8 +22,10 @@ CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
-# PostgreSQL's error codes.
-READ_ONLY, INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE = "25006", "42501", "42P01"
+# PostgreSQL's and SQLite's codes: a database that is read-only; a right or a table taken away, and
+# a rule that its owner made.
+READ_ONLY = "25006"
+REFUSALS = ("42501", "42P01", "SQLITE_CONSTRAINT_TRIGGER")
 # Any number will do, so long as every worker of every release uses the same one.
 MIGRATION_LOCK = 7_236_415
 # Where a URL's options begin; any other ? is part of a password or of a path.
@@ -190,9 +192,10 @@ def is_refusal(error: exc.SQLAlchemyError) -> bool:
     statement or its values are wrong."""
     if not isinstance(error, exc.DBAPIError):
         return isinstance(error, exc.TimeoutError)
-    mistakes = (exc.DataError, exc.NotSupportedError, exc.ProgrammingError)
-    taken_away = getattr(error.orig, "pgcode", None) in (INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE)
-    return error.connection_invalidated or taken_away or not isinstance(error, mistakes)
+    mistakes = (exc.DataError, exc.IntegrityError, exc.NotSupportedError, exc.ProgrammingError)
+    code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlite_errorname", None)
+    by_itself = error.connection_invalidated or code in REFUSALS
+    return by_itself or not isinstance(error, mistakes)
 
 
 def bring_up(engine: Engine) -> None:
