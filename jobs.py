@@ -235,8 +235,8 @@ class Ledger:
                         settlement = replace(settlement, again=True)
                     await asyncio.sleep(pause_seconds * random.uniform(1, 1.5))
                     pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-        except TimeoutError:
-            raise refusal or exc.TimeoutError("the database did not answer") from None
+        except (TimeoutError, asyncio.CancelledError) as end:
+            raise refusal or end from None
 
     def stop(self) -> None:
         """Take no new work. After DRAIN_SECONDS, settle as unknown what OpenAI has not answered;
