@@ -179,7 +179,10 @@ class ImageRequest(Request):
         if not pricing.takes_size(model, self.size):
             takes["size"] = ", ".join(model.sizes)
             if model.any_size:
-                takes["size"] += "; or width x height, both divisible by 16, from 1:3 to 3:1"
+                takes["size"] += (
+                    "; or width x height, both divisible by 16, from 1:3 to 3:1, no side over 3840 "
+                    "and no more pixels than 3840x2160"
+                )
         if len(self.prompt) > model.longest_prompt:
             takes["prompt"] = f"at most {model.longest_prompt} characters"
         if self.quality not in model.qualities:

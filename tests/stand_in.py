@@ -14,8 +14,8 @@ of an image to answer with, and "verbatim" a `status`, a `body` (or one in `base
 "dropped" takes what it sends of a `body`. Models of ONE_ONLY refuse n > 1, as OpenAI's thinking do.
 `PUT /stand-in/signed` tells it the targets under /signed/, to the byte, that have an image (null)
 or a redirect to a location.
-With --today it refuses the models that OpenAI has shut down, otherwise it serves them. What else it
-can do: python -m tests.stand_in --help
+"cut" is max_tokens used up before any text; a text that was cut off is "ok" with the finish_reasons
+["length"]. With --today it refuses the models that OpenAI has shut down, otherwise it serves them.
 """
 
 import argparse

@@ -54,8 +54,7 @@ def test_the_curl_examples_work(service: Service, stand_in: StandIn, name: str) 
     assert overview["generation_cost"] == text["cost"]
     assert overview["cost_per_conversion"] == pytest.approx(text["cost"] / 131)
     assert service.rows(models.Segment) == []
-    midnight = "T00:00:00+09:00" if name == "README.ko.md" else "T00:00:00Z"
-    its_day = {"start": f"2026-11-23{midnight}", "end": f"2026-11-24{midnight}"}
+    its_day = {"start": "2026-11-23T00:00:00+09:00", "end": "2026-11-24T00:00:00+09:00"}
     assert service.get("/analytics/overview", **its_day).json()["total_conversions"] == 131
     for row in service.rows(models.Metric):
         key = f"2026-11-23/{row['campaign_id']}/{row['content_id']}/{row['metric_name']}"
