@@ -83,7 +83,7 @@ def compare(counts: Sequence[Counts]) -> Comparison:
     for place, p_holm in zip(tested, corrected, strict=True):
         adjusted[place] = p_holm
     # Nobody is ahead of a rate above 100 %, however few trials it has.
-    is_beaten = any(hits > trials for hits, trials in counts)
+    is_beaten = any(hits > trials >= 0 for hits, trials in counts)
     leads = max(corrected, default=1.0) < ALPHA and not is_beaten
     return Comparison(front if leads else None, enough, p_values, adjusted)
 
