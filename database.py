@@ -22,10 +22,12 @@ CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 5
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
-# PostgreSQL's and SQLite's codes: a database that is read-only; a right or a table taken away, and
-# a rule that its owner made.
+# PostgreSQL's and SQLite's codes: a database that is read-only; a right, a table or a column
+# taken away, and a rule that its owner made.
 READ_ONLY = "25006"
-REFUSALS = ("42501", "42P01", "SQLITE_CONSTRAINT_TRIGGER")
+REFUSALS = ("42501", "42P01", "42703", "SQLITE_CONSTRAINT_TRIGGER")
+# It is there, but takes nothing: read-only, or its disk is full.
+TAKES_NOTHING = (READ_ONLY, "53100", "SQLITE_READONLY", "SQLITE_FULL")
 # Any number will do, so long as every worker of every release uses the same one.
 MIGRATION_LOCK = 7_236_415
 # Where a URL's options begin; any other ? is part of a password or of a path.
@@ -193,9 +195,20 @@ def is_refusal(error: exc.SQLAlchemyError) -> bool:
     if not isinstance(error, exc.DBAPIError):
         return isinstance(error, exc.TimeoutError)
     mistakes = (exc.DataError, exc.IntegrityError, exc.NotSupportedError, exc.ProgrammingError)
-    code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlite_errorname", None)
-    by_itself = error.connection_invalidated or code in REFUSALS
+    by_itself = error.connection_invalidated or _code(error) in REFUSALS
     return by_itself or not isinstance(error, mistakes)
+
+
+def is_away(error: exc.SQLAlchemyError) -> bool:
+    """Whether it is out of reach, and does not merely refuse."""
+    lost = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
+    return lost and not _code(error).startswith(TAKES_NOTHING)
+
+
+def _code(error: exc.SQLAlchemyError) -> str:
+    """PostgreSQL's or SQLite's own."""
+    origin = getattr(error, "orig", None)
+    return getattr(origin, "pgcode", None) or getattr(origin, "sqlite_errorname", None) or ""
 
 
 def bring_up(engine: Engine) -> None:

@@ -678,9 +678,8 @@ async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> 
     if not database.is_refusal(error):
         raise error
     log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
-    if not isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
-        return _answer(503, errors.DATABASE_REFUSES, RETRY_AFTER)
-    return _answer(503, errors.DATABASE_LOST, RETRY_AFTER)
+    words = errors.DATABASE_LOST if database.is_away(error) else errors.DATABASE_REFUSES
+    return _answer(503, words, RETRY_AFTER)
 
 
 class AnnouncedBodyLimit:
