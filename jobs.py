@@ -149,6 +149,8 @@ class Ledger:
             raise KeyInUse
         if row.status == "unknown":
             raise OutcomeUnknown(f"{row.error_message} It is job {row.id} of /costs/history.")
+        if not contents and row.status == "completed":
+            raise OutcomeUnknown(f"{row.error_message} It is job {row.id} of /costs/history.")
         if not contents:
             raise JobFailed(job.job_type, row.error_message, replayed=True)
         ids = [content.id for content in contents]

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def asking(service: Service, stand_in: StandIn) -> Iterator["concurrent.futures.Future[Any]"]:
+def asking(
+    service: Service, stand_in: StandIn, key: str | None = None
+) -> Iterator["concurrent.futures.Future[Any]"]:
     """A request whose call has reached OpenAI; its response is to come."""
     with ThreadPoolExecutor() as clients:
-        response = clients.submit(service.text)
+        response = clients.submit(service.text, key)
         wait_until(lambda: stand_in.asked, "OpenAI to be asked")
         yield response
 
@@ -301,7 +303,7 @@ def test_where_the_content_is_refused_for_good_the_job_ends_all_the_same(
     stand_in.will("slow", seconds=0.3)
     with (
         running(new_database(), OPENAI_BASE_URL=stand_in.url, DRAIN_SECONDS=0.5) as service,
-        asking(service, stand_in) as response,
+        asking(service, stand_in, key="once") as response,
         without_a_table(service, "generated_content"),
     ):
         wait_until(lambda: "cannot be settled yet" in service.log.read_text(), "the refusal")
@@ -317,6 +319,11 @@ def test_where_the_content_is_refused_for_good_the_job_ends_all_the_same(
         log = service.log.read_text().splitlines()
         (line,) = [line for line in log if "job not settled" in line]
         assert json.loads(line[line.index("{") :])["content"][0]["result"] == answer["text"]
+    with running(service.database_url, OPENAI_BASE_URL=stand_in.url) as service:
+        again = service.text(key="once")
+        assert again.status_code == 409, "it was made, and is not made again"
+        assert "The server's log alone has this" in again.json()["detail"]
+        assert len(stand_in.asked) == 1
 
 
 def test_a_database_that_stays_away_leaves_the_settlement_to_the_log(
