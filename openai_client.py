@@ -209,6 +209,8 @@ class OpenAIClient:
             base_url=settings.openai_base_url or DEFAULT_BASE_URL,
             # The SDK's own retries repeat a call that may have been billed.
             max_retries=0,
+            # What wire.py can inflate.
+            default_headers={"Accept-Encoding": "gzip, deflate"},
             # How long an answer may take is decided in _ask.
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
             http_client=_http_client(settings.openai_base_url or DEFAULT_BASE_URL),
@@ -271,6 +273,8 @@ class OpenAIClient:
         texts, ends = list[str](), list[str | None]()
         why_not = [str(each) for each in failures if not each.n_refused]
         for answer in answers:
+            if wire.dig(answer.body, wire.BROKE_OFF):
+                why_not.append("OpenAI's answer broke off before its end.")
             choices = wire.choices(answer.body) or [None]
             for choice in choices:
                 if (text := wire.choice_text(choice)).strip():
@@ -329,7 +333,8 @@ class OpenAIClient:
         url, encoded = (each.strip() if isinstance(each, str) else "" for each in given)
         # Some gateways send a data: URL, in either place.
         encoded = encoded or (url if url.startswith("data:") else "")
-        encoded = encoded.rpartition(",")[2].strip()
+        encoded = "".join(encoded.rpartition(",")[2].split())
+        encoded += "=" * (-len(encoded) % 4)  # which some leave out
         if not (encoded or url.lower().startswith(("http://", "https://"))):
             known = pricing.image_model(answer.model)
             raise GenerationError(
@@ -353,6 +358,8 @@ class OpenAIClient:
         )
 
     def _text_cost_usd(self, answer: Answer, usage: wire.Usage) -> Decimal | None:
+        if not (usage.prompt_tokens and usage.completion_tokens) and wire.has_result(answer.body):
+            return None  # a text of no tokens is none
         return pricing.text_cost_usd(
             answer.model,
             usage.prompt_tokens,
@@ -368,7 +375,9 @@ class OpenAIClient:
     def _image_cost_usd(
         self, answer: Answer, usage: wire.Usage | None, quality: str, size: str
     ) -> Decimal | None:
-        tokens = _image_tokens(answer.body, usage) if usage else None
+        tokens = None
+        if usage and (usage.completion_tokens or not wire.has_result(answer.body)):
+            tokens = _image_tokens(answer.body, usage)
         if wire.service_tier(answer.body) not in pricing.LIST_TIERS:
             return None  # images are sold at no other
         return pricing.image_cost_usd(answer.model, quality, size, tokens, regional=self._regional)
@@ -544,7 +553,8 @@ class OpenAIClient:
         said = self._without_key(refusal.reason).rstrip(".")
         for cause, advice in ACCESS_ADVICE.items():
             if cause in f"{refusal.code} {refusal.reason}":
-                return f"OpenAI denied access ({status}): {said or refusal.code}. {advice}"
+                said = said or self._without_key(refusal.code)
+                return f"OpenAI denied access ({status}): {said}. {advice}"
         said = said and f" It says: {said}."
         if status == 401:
             return f"OpenAI rejected the API key (401). Check OPENAI_API_KEY.{said}"
@@ -617,13 +627,18 @@ async def _read(response: httpx2.Response, kind: Literal["text", "image"]) -> An
         broke_off = error
     finally:
         await response.aclose()
+    is_deflate = "deflate" in response.headers.get("content-encoding", "")
     try:
-        body = wire.read_result(bytes(received), response.charset_encoding, kind)
+        body = wire.read_result(
+            bytes(received), response.charset_encoding, kind, is_deflate=is_deflate
+        )
     except ValueError as error:
         raise broke_off or error from None
-    if broke_off and not wire.has_result(body):
+    if broke_off is None:
+        return body
+    if not wire.has_result(body):
         raise broke_off
-    return body
+    return {**body, wire.BROKE_OFF: True}
 
 
 async def _outcomes(calls: list[Call]) -> list[Answer | GenerationError]:
@@ -652,9 +667,12 @@ async def _outcomes(calls: list[Call]) -> list[Answer | GenerationError]:
 
 
 def _understood(outcome: Answer | GenerationError, n: int) -> int:
-    """Of n texts asked for in one call, how many the server took the call for."""
+    """Of n texts asked for in one call, how many the server took the call for. Of an answer that
+    broke off, all: what is missing may have been billed."""
     if isinstance(outcome, GenerationError):
         return 0 if outcome.n_refused else n
+    if wire.dig(outcome.body, wire.BROKE_OFF):
+        return n
     return min(n, len(wire.choices(outcome.body)) or n)
 
 

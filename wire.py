@@ -23,20 +23,34 @@ MAX_FINISH_REASON = 50  # characters, as the column has
 MAX_LAYERS, CHUNK_BYTES = 3, 65_536
 # A text's `finish_reason` where the response broke off before it told one.
 INCOMPLETE = "incomplete"
+# True in a body that is not all there.
+BROKE_OFF = "broke_off"
 # Where a part of a text has it, and parts that are none.
 TEXTS = ("text", "content", "value", "parts")
+CHOICE = {"message", "delta", "text"}
+IMAGES = ("data", "image", "images", "output")
+HANGUL = re.compile("[가-힣]")
 THOUGHTS = ("reasoning", "reasoning_text", "thinking")
-# A refusal of n, in words, and by its code or type what it is instead.
+# A refusal of n, in words: its name as a name, or that there is to be one text. And by code, type
+# or words, what else a refusal may be about.
 ABOUT_N = re.compile(
-    r"(?<![\w\\-])n(?![\w-])|(?i:candidate_?count)|"
-    r"(?i:\b(?:multiple|several|more than one|only one|number of|single)\b.{0,20}"
-    r"\b(?:candidate|choice|completion|generation|output|response|result|sample|sequence)s?\b)",
+    r"""['"`\[]n['"`\]]|\bn (?:[=<>≥]|must|should|value|param|is |does |greater|above)|\bn[=<>]"""
+    r"|(?i:parameter|value|range of|argument|invalid|key|field):? n\b|(?i:candidate_?count)"
+    r"|(?i:\b(?:multiple|several|more than one|only one|number of|single)\b.{0,20}"
+    r"\b(?:candidate|choice|completion|generation|output|response|result|sample|sequence)s?\b"
+    r"(?! tokens?))",
 )
 OTHER_CAUSES = re.compile(
-    r"context|length|token|billing|budget|quota|limit|policy|moderation|filter|safety|model|key|auth",
+    r"context|length|token|billing|budget|quota|limit|policy|moderation|filter|safety|key|auth"
+    r"|model_not_found",
     re.IGNORECASE,
 )
+OTHER_WORDS = re.compile(r"flagged|moderation|safety|polic(?:y|ies)|context", re.IGNORECASE)
 MONEY = re.compile(r"quota|billing|budget", re.IGNORECASE)
+# What a gateway says of an origin that broke off, also where it puts it into an error object.
+GATEWAYS_WORDS = re.compile(
+    r"gateway|upstream|disconnected|connection|tim(?:ed|e)[ -]?out|provider returned", re.IGNORECASE
+)
 # JSON, leniently: a string, also one without an end; a sign; anything else.
 TOKEN = re.compile(
     r""""[^"\\]*(?:\\.[^"\\]*)*(?:(?P<end>")|\\?\Z)|[{}\[\],:]|[^\s{}\[\],:"]+""", re.DOTALL
@@ -65,8 +79,8 @@ class Usage:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a server said no with. `is_providers`: in an error object, as who made it can have been
-    asked; a gateway's page is none."""
+    """What a server said no with. `is_providers`: in an error object that speaks for itself; a
+    gateway's page is none, nor what it says of an origin."""
 
     reason: str = ""
     code: str = ""
@@ -76,7 +90,7 @@ class Refusal:
     @property
     def is_about_n(self) -> bool:
         """Whether it is n above 1 that is not taken, and nothing else."""
-        if self.param or OTHER_CAUSES.search(self.code):
+        if self.param or OTHER_CAUSES.search(self.code) or OTHER_WORDS.search(self.reason):
             return self.param == "n"
         return bool(ABOUT_N.search(self.reason))
 
@@ -99,14 +113,17 @@ def refusal(content: bytes, charset: str | None = None) -> Refusal:
     is_providers = isinstance(error, dict) and bool(error)
     if not is_providers and dig(body, "object") == "error":
         error, is_providers = body, True
-    code = " ".join(str(said) for name in ("code", "type") if (said := _word(dig(error, name))))
+    is_providers = is_providers and not GATEWAYS_WORDS.search(reason(body))
+    code = " ".join(filter(None, (_word(dig(error, name)) for name in ("code", "type"))))
     loc = dig(body, "detail", 0, "loc")
-    param = _word(dig(error, "param")) or (str(loc[-1]) if isinstance(loc, list) and loc else "")
-    return Refusal(reason(body), code, param, is_providers)
+    param = _word(dig(error, "param")) or _word(loc[-1] if isinstance(loc, list) and loc else "")
+    return Refusal(reason(body), code, param.rpartition(".")[2], is_providers)
 
 
 def _word(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) else ""
+    """Some servers write their null as a word."""
+    said = str(value) if isinstance(value, str | int) else ""
+    return "" if said in ("None", "null") else said
 
 
 def retry_after_seconds(value: str) -> float | None:
@@ -133,13 +150,18 @@ def read_json(content: bytes, charset: str | None = None) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def read_result(content: bytes, charset: str | None, kind: Literal["text", "image"]) -> Any:
+def read_result(
+    content: bytes,
+    charset: str | None,
+    kind: Literal["text", "image"],
+    *,
+    is_deflate: bool = False,
+) -> Any:
     """The body of a 200, with its texts or its image where `choices` and `image` look for them,
     whatever they are wrapped in: compression, another encoding, events of a stream nobody asked
     for, JSON in JSON, words before or behind it, any depth, an end that is missing. ValueError
     where there is neither a result nor JSON."""
-    text = _decoded(_inflated(content), charset)
-    holds = _holds_choices if kind == "text" else _is_image
+    text = _decoded(_inflated(content, is_deflate=is_deflate), charset)
     documents, is_cut = [], False
     try:
         body = json.loads(text)
@@ -150,20 +172,18 @@ def read_result(content: bytes, charset: str | None, kind: Literal["text", "imag
         # Half a text is worth keeping, half an image is none.
         documents, is_cut = _documents(text, cut_strings=kind == "text")
         body = None
-    found = _outermost(documents, holds)
-    if not found and body is not None:
-        return body
-    usage = _last(documents, "usage")
     if kind == "image":
-        return _result({"data": found[-1:], "usage": usage}, body)
-    others = {name: _last(documents, name) for name in ("service_tier", "error")}
-    return _result({"choices": _merged(found, is_cut), "usage": usage, **others}, body)
-
-
-def _result(found: dict[str, Any], body: Any) -> dict[str, Any]:
-    if body is None and not has_result(found):
+        found: dict[str, Any] = {"data": _images(documents)}
+    else:
+        found = _merged(_outermost(documents, _holds_choices), is_cut)
+        found |= {name: _last(documents, name) for name in ("service_tier", "error")}
+        found[BROKE_OFF] = is_cut
+    found.setdefault("usage", _last_usage(documents))
+    if has_result(found):
+        return found
+    if body is None:
         raise ValueError("it holds no result and is no JSON")
-    return found
+    return found if kind == "text" and found["choices"] else body
 
 
 def has_result(body: Any) -> bool:
@@ -171,21 +191,24 @@ def has_result(body: Any) -> bool:
     return bool(image(body)) or any(choice_text(each).strip() for each in choices(body))
 
 
-def _inflated(content: bytes) -> bytes:
+def _inflated(content: bytes, *, is_deflate: bool = False) -> bytes:
     """Without gzip or deflate, whether a header tells of it or not; of what broke off, all that
     came."""
     for _ in range(MAX_LAYERS):
         is_zlib = content[:1] == b"x" and int.from_bytes(content[:2]) % 31 == 0
-        if not (is_zlib or content[:2] == b"\x1f\x8b"):
+        if is_zlib or content[:2] == b"\x1f\x8b":
+            content = _inflated_once(content, zlib.MAX_WBITS | 32)  # as it begins
+        elif is_deflate:  # without the frame that it should have
+            return _inflated_once(content, -zlib.MAX_WBITS) or content
+        else:
             break
-        content = _inflated_once(content)
     return content
 
 
-def _inflated_once(content: bytes) -> bytes:
+def _inflated_once(content: bytes, window_bits: int) -> bytes:
     whole, rest = bytearray(), content
     while rest:
-        inflating = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, as it begins
+        inflating = zlib.decompressobj(window_bits)
         try:
             for start in range(0, len(rest), CHUNK_BYTES):
                 whole += inflating.decompress(rest[start : start + CHUNK_BYTES])
@@ -196,11 +219,18 @@ def _inflated_once(content: bytes) -> bytes:
 
 
 def _decoded(content: bytes, charset: str | None) -> str:
-    """As UTF-8, 16 or 32 by its first bytes; where that fails, as the header says."""
+    """As UTF-8, 16 or 32 by its first bytes; where that fails, as the header says, or as Korean
+    Windows does."""
     detected = json.detect_encoding(content)
-    for encoding in (detected, charset):
+    try:
+        return content.decode(detected)
+    except UnicodeDecodeError as error:
+        is_cut = error.reason == "unexpected end of data"
+        has_korean = HANGUL.search(content[: error.start].decode(detected, "ignore"))
+    for encoding in (charset, None if is_cut or has_korean else "cp949"):
         with contextlib.suppress(UnicodeDecodeError, LookupError):
-            return content.decode(encoding or detected)
+            if encoding:
+                return content.decode(encoding)
     return content.decode(detected, "replace")
 
 
@@ -268,11 +298,8 @@ def _outermost(documents: list[Any], holds: Callable[[Any], bool]) -> list[dict[
     while waiting:
         value = waiting.popleft()
         if isinstance(value, str) and RESULT.search(value):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                value, _ = _documents(value, cut_strings=False)
-        if isinstance(value, dict) and holds(value):
+            waiting.append(_parsed(value))
+        elif isinstance(value, dict) and holds(value):
             found.append(value)
         elif isinstance(value, dict):
             waiting.extend(value.values())
@@ -281,31 +308,72 @@ def _outermost(documents: list[Any], holds: Callable[[Any], bool]) -> list[dict[
     return found
 
 
+def _images(documents: list[Any]) -> list[dict[str, Any]]:
+    """The image, if there is one: the last that is there itself, else the last URL in a list."""
+    with_image: list[dict[str, Any]] = []
+    with_url: list[dict[str, Any]] = []
+    waiting: deque[tuple[Any, bool]] = deque((document, False) for document in documents)
+    while waiting:
+        value, is_listed = waiting.popleft()
+        if isinstance(value, str) and RESULT.search(value):
+            waiting.append((_parsed(value), is_listed))
+        elif isinstance(value, list):
+            waiting.extend((part, True) for part in value)
+        elif isinstance(value, dict):
+            if value.get("b64_json") and isinstance(value["b64_json"], str):
+                with_image.append(value)
+            elif is_listed and _is_image(value):
+                with_url.append(value)
+            waiting.extend((part, name in IMAGES) for name, part in value.items())
+    return (with_image or with_url)[-1:]
+
+
+def _parsed(value: str) -> Any:
+    """The JSON in a string, or the objects in it."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return _documents(value, cut_strings=False)[0]
+
+
 def _last(documents: list[Any], name: str) -> Any:
     """The last value of this name."""
     named = _outermost(documents, lambda value: dig(value, name) is not None)
     return named[-1][name] if named else None
 
 
+def _last_usage(documents: list[Any]) -> Any:
+    """The last usage that counts tokens: a wrapper may have one of its own."""
+    counting = _outermost(documents, lambda value: bool(text_usage(value) or image_usage(value)))
+    return counting[-1]["usage"] if counting else None
+
+
 def _holds_choices(value: Any) -> bool:
-    found = dig(value, "choices")
-    return isinstance(found, list | dict) and bool(found)
+    return bool(choices(value))
 
 
 def _is_image(value: Any) -> bool:
     return any(isinstance(url := dig(value, name), str) and url for name in ("b64_json", "url"))
 
 
-def _merged(holders: list[dict[str, Any]], is_cut: bool) -> list[dict[str, Any]]:
-    """The choices of all of these, such as the pieces of a stream, by their index."""
+def _merged(holders: list[dict[str, Any]], is_cut: bool) -> dict[str, Any]:
+    """The choices of all of these, such as the pieces of a stream, by their index. Of several whole
+    answers in one, nobody knows what each was billed at."""
     merged: dict[int, dict[str, Any]] = {}
+    several = False
     for holder in holders:
         for place, choice in enumerate(choices(holder)):
             index = count(dig(choice, "index"))
-            blank = {"message": {"content": ""}, "finish_reason": None, "in_pieces": False}
-            whole = merged.setdefault(place if index is None else index, blank)
-            message, piece = whole["message"], dig(choice, "delta")
-            text = choice_text(choice)
+            index = place if index is None else index
+            piece, text = dig(choice, "delta"), choice_text(choice)
+            whole = merged.get(index)
+            is_second = whole and text and piece is None and not whole["in_pieces"]
+            if is_second and whole and not text.startswith(whole["message"]["content"]):
+                index, whole, several = max(merged) + 1, None, True
+            if whole is None:
+                whole = {"message": {"content": ""}, "finish_reason": None, "in_pieces": False}
+                merged[index] = whole
+            message = whole["message"]
             message["content"] = message["content"] + text if piece or not text else text
             for said in (dig(choice, "message", "refusal"), dig(piece, "refusal")):
                 message["refusal"] = said or message.get("refusal")
@@ -314,7 +382,8 @@ def _merged(holders: list[dict[str, Any]], is_cut: bool) -> list[dict[str, Any]]
     for whole in merged.values():
         if not whole["finish_reason"] and (is_cut or whole["in_pieces"]):
             whole["finish_reason"] = INCOMPLETE
-    return list(merged.values())
+    found: dict[str, Any] = {"choices": list(merged.values())}
+    return {**found, "usage": None} if several else found
 
 
 def dig(value: Any, *path: str | int) -> Any:
@@ -346,14 +415,27 @@ def plain_text(value: Any) -> str:
 
 def choices(answer: Any) -> list[Any]:
     found = dig(answer, "choices")
+    if isinstance(found, str) and found.strip().startswith(("[", "{")):
+        found = _parsed(found)
     if isinstance(found, dict):  # one alone, or by their numbers
-        return [found] if found.keys() & {"message", "delta", "text"} else list(found.values())
-    return found if isinstance(found, list) else []
+        found = [found] if found.keys() & CHOICE else list(found.values())
+    return [_choice(each) for each in found] if isinstance(found, list) else []
+
+
+def _choice(value: Any) -> Any:
+    """The choice, also out of a string that holds one."""
+    if isinstance(value, str) and value.startswith("{"):
+        inside = _parsed(value)
+        return inside if isinstance(inside, dict) and inside.keys() & CHOICE else value
+    return value
 
 
 def choice_text(choice: Any) -> str:
     """The copy of a choice, or of a piece of one."""
     for part in (dig(choice, "message"), dig(choice, "delta"), choice):
+        content = dig(part, "content")
+        if isinstance(content, int | float) and not isinstance(content, bool):
+            return str(content)
         if text := plain_text(part):
             return text
     return ""

@@ -485,6 +485,15 @@ def test_words_that_only_look_like_a_key_stay(service: Service, stand_in: StandI
     assert said in service.post("/generate/text", COFFEE).json()["detail"]
 
 
+@pytest.mark.parametrize("counts", [(0, 0, 0), (10, 0, 10), (0, 20, 20)])
+def test_a_text_of_no_tokens_has_no_known_cost(
+    service: Service, stand_in: StandIn, counts: tuple[int, int, int]
+) -> None:
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    stand_in.will("ok", usage=dict(zip(names, counts, strict=True)))
+    assert service.text().json()["cost"] is None
+
+
 def test_text_without_usage_is_kept_and_its_cost_is_unknown(
     service: Service, stand_in: StandIn
 ) -> None:

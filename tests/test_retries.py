@@ -46,6 +46,10 @@ PAGE = "<html><title>502 Bad Gateway</title></html>"
         (502, '{"error": "Bad Gateway", "status": 502}'),
         (520, '{"error": {}}'),
         (500, '{"error": {"mess'),
+        # What a gateway says of its origin, in the form of the provider's own words.
+        (502, '{"error": {"code": 502, "message": "Bad Gateway"}}'),
+        (503, '{"error": {"message": "upstream request timeout", "type": "gateway_error"}}'),
+        (500, '{"error": {"message": "APIConnectionError: Server disconnected"}}'),
         # A gateway that gave up waiting, whatever it is written in.
         (504, '{"error": {"message": "Timeout", "type": "timeout"}}'),
     ],

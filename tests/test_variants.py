@@ -165,6 +165,27 @@ def test_what_is_wrong_with_the_request_itself_is_asked_once_and_not_remembered(
     assert len(stand_in.asked) == 1
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+def test_what_a_broken_answer_lacks_is_not_bought_again(
+    service: Service, stand_in: StandIn, kept: int
+) -> None:
+    choices = [
+        {"index": index, "message": {"content": text}} for index, text in enumerate("가나다")
+    ]
+    body = json.dumps({"choices": choices}, ensure_ascii=False)
+    stand_in.will("dropped", body=body[: body.index("가나다"[kept]) - 1])
+    answer = service.text(n=3).json()
+    assert [variant["text"] for variant in answer["variants"]] == list("가나다"[:kept])
+    assert {variant["finish_reason"] for variant in answer["variants"]} == {"incomplete"}
+    assert (
+        f"{3 - kept} of the 3 variants came to nothing: OpenAI's answer broke off"
+        in (answer["warning"])
+    )
+    assert (answer["cost"], len(stand_in.asked)) == (None, 1)
+    assert len(service.text(n=3).json()["variants"]) == 3
+    assert len(stand_in.asked) == 2, "nor is anything learnt of n from it"
+
+
 def test_a_blocked_prompt_is_not_sent_again(service: Service, stand_in: StandIn) -> None:
     stand_in.will("blocked")
     assert service.text(n=5).status_code == 500

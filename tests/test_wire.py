@@ -89,6 +89,9 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "a delta": lambda text: dumped({"choices": [{"delta": {"content": text}}]}),
     "a comma too many": lambda text: dumped(answer(text))[:-1] + ",}",
     "an escape of its own": lambda text: dumped(answer(text)).replace('"gpt-4o"', r'"a\x\'"'),
+    "a string in a string": lambda text: dumped({"a": dumped(dumped(answer(text)))}),
+    "choices in a string": lambda text: dumped({"choices": dumped(answer(text)["choices"])}),
+    "a choice in a string": lambda text: dumped({"choices": [dumped(answer(text)["choices"][0])]}),
     "a huge number": lambda text: dumped(answer(text))[:-1] + f', "seed": {"9" * 5_000}}}',
 }
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
@@ -190,6 +193,44 @@ def test_a_text_that_names_choices_is_not_looked_into() -> None:
         assert usage.prompt_tokens == 10
 
 
+def test_of_several_whole_answers_none_is_lost_and_nobody_knows_their_cost() -> None:
+    body = wire.read_result(
+        dumped([answer("가"), answer("나"), answer("다")]).encode(), None, "text"
+    )
+    assert [wire.choice_text(choice) for choice in wire.choices(body)] == ["가", "나", "다"]
+    assert wire.text_usage(body) is None
+
+
+def test_a_wrappers_own_usage_is_not_taken_for_the_answers() -> None:
+    body = wire.read_result(
+        dumped({"usage": {"quota": 1}, "result": answer(TEXT)}).encode(), None, "text"
+    )
+    assert wire.text_usage(body) == wire.Usage(10, 20, 30)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (dumped(answer("좋은 아침")).encode("cp949"), "좋은 아침"),
+        # A character that is cut does not make the rest of it Korean Windows'.
+        (dumped(answer("좋은 아침"))[:-60].encode()[:-1], "좋은 아침"),
+        (dumped(answer("좋은 아침")).encode().replace(b"\xec\x95\x84", b"\xff"), "좋은 \ufffd침"),
+        (dumped(answer(42)).encode(), "42"),
+    ],
+)
+def test_other_encodings_and_types(content: bytes, text: str) -> None:
+    assert texts(content) == [text]
+
+
+def test_deflate_without_its_frame_is_read_where_the_header_says_so() -> None:
+    deflating = zlib.compressobj(wbits=-15)
+    content = deflating.compress(dumped(answer(TEXT)).encode()) + deflating.flush()
+    body = wire.read_result(content, None, "text", is_deflate=True)
+    assert wire.choice_text(wire.choices(body)[0]) == TEXT
+    plain = wire.read_result(dumped(answer(TEXT)).encode(), None, "text", is_deflate=True)
+    assert plain == answer(TEXT), "and what is not compressed, too"
+
+
 @pytest.mark.parametrize("wrapping", ["a stream", "lines of JSON", "an object", "one event"])
 def test_the_tokens_are_found_beside_it(wrapping: str) -> None:
     body = wire.read_result(WRAPPINGS[wrapping](TEXT).encode(), None, "text")
@@ -217,11 +258,21 @@ IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 99).decode()
         events([{"b64_json": "aGFsZg=="}, {"type": "completed", "b64_json": IMAGE}]),
         dumped({"data": {"b64_json": IMAGE}}),
         dumped({"data": [{"b64_json": IMAGE}]})[:-3],
+        dumped({"url": "http://gateway/v1", "response": {"data": [{"b64_json": IMAGE}]}}),
+        dumped({"data": {"images": [{"b64_json": IMAGE}]}, "docs": {"url": "https://docs"}}),
+        dumped({"body": dumped({"data": [{"b64_json": IMAGE, "url": "https://elsewhere"}]})}),
     ],
 )
 def test_an_image_is_read_in_its_wrapping(content: str) -> None:
     found = wire.image(wire.read_result(content.encode(), None, "image"))
     assert found["b64_json"] == IMAGE
+
+
+@pytest.mark.parametrize(
+    "body", [{"docs": {"url": "https://docs"}}, {"error": {"url": "https://docs", "message": "no"}}]
+)
+def test_not_every_address_is_an_image(body: Any) -> None:
+    assert wire.image(wire.read_result(dumped(body).encode(), None, "image")) is None
 
 
 def test_half_an_image_is_none() -> None:
@@ -293,6 +344,23 @@ def test_what_can_be_read_of_a_200_is_sold_and_booked(
         ([{"error": {"code": 400, "message": "Multiple candidates is not enabled"}}], True),
         ({"detail": [{"loc": ["body", "n"], "msg": "Extra inputs are not permitted"}]}, True),
         ({"object": "error", "message": "n must be 1 when using greedy sampling"}, True),
+        (
+            {
+                "error": {
+                    "message": "UnsupportedParamsError: gpt-x does not support parameters: ['n']",
+                    "type": "None",
+                    "param": "None",
+                    "code": "400",
+                }
+            },
+            True,
+        ),
+        ({"error": {"message": "n > 1 is not supported", "param": "request.n"}}, True),
+        ({"error": {"message": "n must be 1", "code": "model_not_supported"}}, True),
+        ({"error": {"message": "The maximum number of output tokens is 8192"}}, False),
+        ({"error": {"message": "Your prompt 'rock n roll' was flagged"}}, False),
+        ({"error": {"message": "Your prompt n = 1 was flagged by our safety system"}}, False),
+        ({"error": {"message": "not available (n/a)"}}, False),
         ({"error": {"message": "n = 5 is too much", "code": "rate_limit_exceeded"}}, False),
         ({"error": {"message": "n is fine", "param": "temperature"}}, False),
         ({"error": {"message": "I don't know this n-gram"}}, False),
