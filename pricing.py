@@ -161,9 +161,8 @@ ENDS: dict[str, tuple[date, str | None]] = {
 
 # How OpenAI bills otherwise than its list: by the `service_tier` of the answer ("default" is the
 # list), and by the host. A tier that a model has no price for is not guessed.
+# Sources: https://openai.com/api-fast-mode and OpenAI's pages of its prices and models, 2026-11-25.
 Tier = Literal["flex", "priority"]
-TIERS_SOURCE = "https://openai.com/api-fast-mode and " + OPENAI
-TIERS_CHECKED_ON = date(2026, 11, 25)
 LIST_TIERS = ("", "auto", "default", "standard")
 TIER_NAMES: dict[str, Tier] = {"flex": "flex", "priority": "priority", "fast": "priority"}
 TIERS: dict[str, dict[Tier, TokenPrice]] = {
@@ -334,15 +333,24 @@ def tier_price(name: str, tier: str = "") -> TokenPrice | None:
     if kind is None:
         return None
     undated = _undated(name)
-    tiers = TIERS.get(name)
+    own = TIERS.get(name)
     # A snapshot has the tiers of its model where it has its price.
-    if tiers is None and (model := text_model(undated)) and model.price == row.price:
-        tiers = TIERS.get(undated)
-    if tiers is not None:
-        return tiers.get(kind)
+    if own is None and (model := text_model(undated)) and model.price == row.price:
+        own = TIERS.get(undated)
+    if own is not None:
+        return own.get(kind)
     if _version(name) < FACTORS_FROM or (kind == "flex" and undated in WITHOUT_FLEX):
         return None
     return row.price.times(FACTORS[kind])
+
+
+def tiers(name: str) -> dict[Tier, TokenPrice]:
+    """What the text model costs at each tier but the list, where it has one."""
+    priced: dict[Tier, TokenPrice] = {}
+    for tier in FACTORS:
+        if price := tier_price(name, tier):
+            priced[tier] = price
+    return priced
 
 
 def text_cost_usd(

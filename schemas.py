@@ -494,8 +494,9 @@ class ImagePrice(BaseModel):
 class Model(BaseModel):
     """A model that may be asked for. `resolves_to` is the one that is asked for it now: its
     successor, once OpenAI has refused it. `retired_on` is the day OpenAI ends it or ended it.
-    `qualities` and `sizes` are what an image model takes, `any_size` that it takes others too, and
-    `longest_prompt` is in characters."""
+    `tiers` are a text model's prices at OpenAI's other service tiers. `qualities` and `sizes` are
+    what an image model takes, `any_size` that it takes others too, and `longest_prompt` is in
+    characters."""
 
     id: str = Field(examples=["gpt-3.5-turbo"])
     kind: models.JobType
@@ -506,6 +507,7 @@ class Model(BaseModel):
     prices: TextPrice | ImageTokenPrice | list[ImagePrice]
     source: str = Field(examples=[pricing.OPENAI])
     checked_on: date | None
+    tiers: dict[str, TextPrice] | None = None
     qualities: list[str] | None = None
     sizes: list[str] | None = None
     any_size: bool | None = None
@@ -526,7 +528,14 @@ class Model(BaseModel):
                 for (quality, size), usd in prices.items()
             ]
         kind = "text" if isinstance(model, pricing.TextModel) else "image"
-        own = {"id": name, "kind": kind, "default": default, "resolves_to": resolves_to}
+        own: dict[str, Any] = {
+            "id": name,
+            "kind": kind,
+            "default": default,
+            "resolves_to": resolves_to,
+        }
+        if kind == "text" and (tiers := pricing.tiers(name)):
+            own["tiers"] = tiers
         return cls.model_validate({**vars(model), **own, "prices": prices})
 
 

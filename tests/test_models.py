@@ -26,6 +26,13 @@ def test_every_model_that_may_be_named_is_listed_with_its_prices_and_its_lifetim
     }
     assert listed["gpt-6-luna"]["prices"]["cache_write_usd"] == 0.125
     assert listed["gpt-6-luna"]["source"].startswith("https://")
+    assert listed["gpt-6-luna"]["tiers"]["priority"] == {
+        "input_usd": 0.2,
+        "cached_input_usd": 0.02,
+        "cache_write_usd": 0.25,
+        "output_usd": 1.0,
+    }
+    assert listed["gpt-4o"]["tiers"].keys() == {"priority"}
     assert listed["gpt-5.2"]["prices"]["input_usd"] == 1.75
     assert listed["gpt-5.2"]["source"].startswith("genai-prices ")
 
