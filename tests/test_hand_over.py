@@ -168,11 +168,9 @@ def test_an_answer_by_another_model_than_the_one_named_says_so(
     assert asked_models(stand_in) == [model, successor, successor]
 
 
-def test_the_answer_and_the_books_tell_of_another_model(
-    new_database: NewDatabase, stand_in: StandIn
-) -> None:
+def test_the_answer_and_the_books_tell_of_another_model(tmp_path: Path, stand_in: StandIn) -> None:
     stand_in.retire(**{"gpt-4o": 404, "dall-e-3": 404})
-    with running(new_database(), OPENAI_BASE_URL=stand_in.url) as service:
+    with running(f"sqlite:///{tmp_path}/a.db", OPENAI_BASE_URL=stand_in.url) as service:
         text_warning = service.text(model="gpt-4o", key="a").json()["warning"]
         image = service.image(model="dall-e-3", key="b")
         assert "in place of gpt-4o" in text_warning
