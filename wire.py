@@ -178,7 +178,7 @@ def read_result(
         found = _merged(_outermost(documents, _holds_choices), is_cut)
         found |= {name: _last(documents, name) for name in ("service_tier", "error")}
         found[BROKE_OFF] = is_cut
-    found.setdefault("usage", _last_usage(documents))
+    found.setdefault("usage", _last(documents, "usage", _counts))
     if has_result(found):
         return found
     if body is None:
@@ -197,11 +197,13 @@ def _inflated(content: bytes, *, is_deflate: bool = False) -> bytes:
     for _ in range(MAX_LAYERS):
         is_zlib = content[:1] == b"x" and int.from_bytes(content[:2]) % 31 == 0
         if is_zlib or content[:2] == b"\x1f\x8b":
-            content = _inflated_once(content, zlib.MAX_WBITS | 32)  # as it begins
-        elif is_deflate:  # without the frame that it should have
-            return _inflated_once(content, -zlib.MAX_WBITS) or content
-        else:
+            inflated = _inflated_once(content, zlib.MAX_WBITS | 32)  # as it begins
+        else:  # deflate may lack the frame that it should have
+            inflated = _inflated_once(content, -zlib.MAX_WBITS) if is_deflate else b""
+            is_deflate = False
+        if not inflated:  # nor is everything zlib that begins like it
             break
+        content = inflated
     return content
 
 
@@ -336,16 +338,15 @@ def _parsed(value: str) -> Any:
         return _documents(value, cut_strings=False)[0]
 
 
-def _last(documents: list[Any], name: str) -> Any:
-    """The last value of this name."""
-    named = _outermost(documents, lambda value: dig(value, name) is not None)
+def _last(documents: list[Any], name: str, holds: Callable[[Any], bool] | None = None) -> Any:
+    """The value of this name in the last object for which this holds, or that has one at all."""
+    named = _outermost(documents, holds or (lambda value: dig(value, name) is not None))
     return named[-1][name] if named else None
 
 
-def _last_usage(documents: list[Any]) -> Any:
-    """The last usage that counts tokens: a wrapper may have one of its own."""
-    counting = _outermost(documents, lambda value: bool(text_usage(value) or image_usage(value)))
-    return counting[-1]["usage"] if counting else None
+def _counts(value: Any) -> bool:
+    """Whether it has a usage that counts tokens: a wrapper may have one of its own."""
+    return bool(text_usage(value) or image_usage(value))
 
 
 def _holds_choices(value: Any) -> bool:

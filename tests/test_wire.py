@@ -377,6 +377,7 @@ def test_a_refusal_of_n_is_told_from_others(body: Any, expected: bool) -> None:
     ("content", "reason"),
     [
         (b"model is loading", "model is loading"),
+        (b"x marks what begins like zlib", "x marks what begins like zlib"),
         ("<html>\n502</html>".encode("utf-16"), ""),
         (gzip.compress(b'{"error": {"message": "no"}}', mtime=0), "no"),
         (b'{"detail": [{"loc": ["body"], "msg": "Field required"}]}', "Field required"),
