@@ -199,6 +199,13 @@ def is_refusal(error: exc.SQLAlchemyError) -> bool:
     return by_itself or not isinstance(error, mistakes)
 
 
+def said(error: BaseException) -> str:
+    """What the database said, without the statement and its values, psycopg2's hints, and a line
+    for each address it tried."""
+    words = str(getattr(error, "orig", None) or error).partition("\n")[0]
+    return words.strip().rstrip(".") or type(error).__name__
+
+
 def is_away(error: exc.SQLAlchemyError) -> bool:
     """Whether it is out of reach, and does not merely refuse."""
     lost = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
@@ -252,9 +259,7 @@ def start() -> None:
         _check_encoding(engine)
         bring_up(engine)
     except DBAPIError as error:
-        # psycopg2 adds hints of its own and a line for each address it tried.
-        reason = str(error.orig).partition("\n")[0].rstrip(".")
-        stop(f"Cannot use {name}: {reason}. {_advice(engine.url, error)}")
+        stop(f"Cannot use {name}: {said(error)}. {_advice(engine.url, error)}")
     except alembic.util.CommandError as error:
         stop(
             f"Another version of this service made {name}: {error}. "

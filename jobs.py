@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 import models
-from database import SessionLocal, engine
+from database import SessionLocal, engine, said
 from group_commit import GroupCommit
 from images import KEEP_SECONDS
 from openai_client import Generation, GenerationError
@@ -197,7 +197,8 @@ class Ledger:
         try:
             return await self._keep_writing(settlement)
         except (Exception, asyncio.CancelledError) as error:
-            why = _first_line(error)
+            is_stopped = isinstance(error, asyncio.CancelledError)
+            why = "the service was stopped" if is_stopped else said(error)
         lost = {
             "event": "job not settled",
             "error": why,
@@ -232,7 +233,7 @@ class Ledger:
                     except exc.SQLAlchemyError as error:
                         refusal = error
                     if not settlement.again:
-                        why = _first_line(refusal)
+                        why = said(refusal)
                         log.warning("Job %s cannot be settled yet: %s", settlement.job_id, why)
                         settlement = replace(settlement, again=True)
                     await asyncio.sleep(pause_seconds * random.uniform(1, 1.5))
@@ -256,14 +257,6 @@ class Ledger:
             await asyncio.wait(self._running)
         self._reconciling.cancel()
         await run_in_threadpool(self._writer.close)
-
-
-def _first_line(error: BaseException) -> str:
-    """What the database said, without the statement and its values."""
-    if isinstance(error, asyncio.CancelledError):
-        return "the service was stopped"
-    said = str(getattr(error, "orig", None) or error).partition("\n")[0]
-    return said.strip().rstrip(".") or type(error).__name__
 
 
 def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
@@ -457,7 +450,7 @@ async def _keep_reconciling() -> None:
             if count := await run_in_threadpool(_reconcile):
                 log.warning("%s jobs of a process that died are unknown now", count)
         except Exception as error:  # the database is away: the next round may find it
-            log.error("Jobs cannot be reconciled now: %s", " ".join(str(error).split()))
+            log.error("Jobs cannot be reconciled now: %s", said(error))
         await asyncio.sleep(RECONCILE_SECONDS)
 
 

@@ -677,7 +677,7 @@ async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> 
     """503 while the database, or a free connection to it, is out of reach, or it takes nothing."""
     if not database.is_refusal(error):
         raise error
-    log.error("Database: %s", " ".join(str(getattr(error, "orig", error)).split()))
+    log.error("Database: %s", database.said(error))
     words = errors.DATABASE_LOST if database.is_away(error) else errors.DATABASE_REFUSES
     return _answer(503, words, RETRY_AFTER)
 
