@@ -24,20 +24,20 @@ from starlette.datastructures import Headers
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-import analytics
+import analytics.figures
+import analytics.ingest
+import analytics.schemas
 import database
 import errors
 import fields
-import images
-import jobs
-import metrics
 import models
-import openai_client
 import pricing
 import process
-import reports
 import schemas
-import wire
+from generation import client as openai_client
+from generation import images
+from generation import ledger as jobs
+from generation import responses as wire
 from settings import settings
 
 VERSION = "2.0.0"
@@ -313,7 +313,9 @@ def list_content_history(
     content_type: models.JobType | None = None,
 ) -> schemas.ContentHistory:
     """What was generated, newest first."""
-    rows, total = reports.newest(db, models.GeneratedContent, {"content_type": content_type}, limit)
+    rows, total = analytics.figures.newest(
+        db, models.GeneratedContent, {"content_type": content_type}, limit
+    )
     history = [_shown(request, row) for row in rows]
     return schemas.ContentHistory(history=history, total=total)
 
@@ -323,7 +325,7 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
     """Everything known of one thing generated: what was asked for, what it cost, what it did."""
     content = _content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
-    (figures,) = reports.performance(db, [content], analytics.MetricFilter())
+    (figures,) = analytics.figures.performance(db, [content], analytics.schemas.MetricFilter())
     item = schemas.ContentItem.of(content, job, figures)
     item.result = _image_url(request, content)
     item.siblings = [
@@ -370,30 +372,32 @@ async def get_image(request: Request) -> Response:
 
 
 @app.post("/analytics/metrics", tags=["analytics"], responses=errors.REPORTING)
-def add_metrics(db: Database, reported: analytics.Metrics) -> analytics.MetricsAdded:
+def add_metrics(
+    db: Database, reported: analytics.schemas.Metrics
+) -> analytics.schemas.MetricsAdded:
     """Report what campaigns did: one metric, or a list, of which each good one is stored."""
-    added = metrics.add(db, reported.metrics)
+    added = analytics.ingest.add(db, reported.metrics)
     db.commit()
     if reported.alone and added.refused:
         raise added.refused[0]
     refused = {place: [REFUSED_METRICS[type(why)]] for place, why in added.refused.items()}
-    return analytics.MetricsAdded(
+    return analytics.schemas.MetricsAdded(
         accepted=added.accepted,
         duplicates=added.duplicates,
         errors=[
-            analytics.MetricError(index=place, detail=detail)
+            analytics.schemas.MetricError(index=place, detail=detail)
             for place, detail in sorted((reported.errors | refused).items())
         ],
-        not_counted=sorted(added.names - set(analytics.COUNTED)),
+        not_counted=sorted(added.names - set(analytics.schemas.COUNTED)),
     )
 
 
 @app.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
 def get_analytics_overview(
-    db: Database, wanted: Annotated[analytics.MetricFilter, Query()]
-) -> analytics.Overview:
+    db: Database, wanted: Annotated[analytics.schemas.MetricFilter, Query()]
+) -> analytics.schemas.Overview:
     """How campaigns did together, and what their content cost."""
-    return analytics.Overview(**reports.overview(db, wanted))
+    return analytics.schemas.Overview(**analytics.figures.overview(db, wanted))
 
 
 @app.get(
@@ -403,15 +407,15 @@ def get_analytics_overview(
     response_model_exclude_unset=True,
 )
 def list_content_figures(
-    request: Request, db: Database, wanted: Annotated[analytics.ContentQuery, Query()]
-) -> analytics.ContentPage | analytics.GroupPage:
+    request: Request, db: Database, wanted: Annotated[analytics.schemas.ContentQuery, Query()]
+) -> analytics.schemas.ContentPage | analytics.schemas.GroupPage:
     """What each content that was measured did and cost, or all of a segment, tone, model or
     campaign together."""
-    rows, cursor = reports.content(db, wanted)
+    rows, cursor = analytics.figures.content(db, wanted)
     if wanted.group_by:
-        return analytics.GroupPage.model_validate({"groups": rows, "next_cursor": cursor})
+        return analytics.schemas.GroupPage.model_validate({"groups": rows, "next_cursor": cursor})
     content = [_measured(request, row["content"], row) for row in rows]
-    return analytics.ContentPage.model_validate({"content": content, "next_cursor": cursor})
+    return analytics.schemas.ContentPage.model_validate({"content": content, "next_cursor": cursor})
 
 
 @app.get(
@@ -421,14 +425,14 @@ def compare_variants(
     request: Request,
     db: Database,
     content_id: ContentId,
-    wanted: Annotated[analytics.VariantQuery, Query()],
-) -> analytics.VariantComparison:
+    wanted: Annotated[analytics.schemas.VariantQuery, Query()],
+) -> analytics.schemas.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
     variants = jobs.variants(db, _content(db, content_id))
-    compared = reports.compare(db, variants, wanted)
+    compared = analytics.figures.compare(db, variants, wanted)
     both = zip(variants, compared["variants"], strict=True)
     compared["variants"] = [_measured(request, variant, each) for variant, each in both]
-    return analytics.VariantComparison.model_validate(compared)
+    return analytics.schemas.VariantComparison.model_validate(compared)
 
 
 @app.get("/models", tags=["models"], response_model_exclude_unset=True)
@@ -446,7 +450,7 @@ def list_models(request: Request) -> schemas.ModelList:
 @app.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
 def get_costs_summary(db: Database, user_id: fields.Id | None = None) -> schemas.CostsSummary:
     """What generation cost, over all users or one."""
-    return schemas.CostsSummary(**reports.costs_summary(db, user_id))
+    return schemas.CostsSummary(**analytics.figures.costs_summary(db, user_id))
 
 
 @app.get(
@@ -462,7 +466,7 @@ def list_costs_history(
     job_type: models.JobType | None = None,
 ) -> schemas.CostsHistory:
     """Every call to OpenAI and its cost, newest first."""
-    rows, total = reports.newest(
+    rows, total = analytics.figures.newest(
         db, models.GenJob, {"user_id": user_id, "job_type": job_type}, limit
     )
     history = [schemas.Job.model_validate(row) for row in rows]
@@ -602,8 +606,8 @@ def _answering(status: int, detail: Any, headers: dict[str, str] | None = None) 
 
 # What is wrong with one metric of a list.
 REFUSED_METRICS = {
-    metrics.UnknownContent: errors.UNKNOWN_CONTENT,
-    metrics.EventIdReused: errors.EVENT_ID_REUSED,
+    analytics.ingest.UnknownContent: errors.UNKNOWN_CONTENT,
+    analytics.ingest.EventIdReused: errors.EVENT_ID_REUSED,
 }
 ANSWERS: dict[int | type[Exception], Any] = {
     413: _answering(413, errors.BODY_TOO_LARGE),
@@ -613,8 +617,8 @@ ANSWERS: dict[int | type[Exception], Any] = {
     jobs.OutcomeUnknown: _answering(409, errors.OUTCOME_UNKNOWN),
     jobs.KeyReused: _answering(422, [errors.KEY_REUSED]),
     images.ImageNotFound: _answering(404, errors.IMAGE_NOT_FOUND),
-    metrics.UnknownContent: _answering(404, errors.CONTENT_NOT_FOUND),
-    metrics.EventIdReused: _answering(
+    analytics.ingest.UnknownContent: _answering(404, errors.CONTENT_NOT_FOUND),
+    analytics.ingest.EventIdReused: _answering(
         422, [{**errors.EVENT_ID_REUSED, "loc": ["body", "event_id"]}]
     ),
     # The traceback goes to the log, not to the client.

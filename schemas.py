@@ -15,7 +15,7 @@ from pydantic import (
 
 import models
 import pricing
-from analytics import Figures
+from analytics.schemas import Figures
 from fields import (
     MAX_CRITERIA_DEPTH,
     WHOLE,

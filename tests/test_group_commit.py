@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 import database
 import models
-from group_commit import GroupCommit
+from generation.group_commit import GroupCommit
 from tests.conftest import NewDatabase, database_engine
 
 INSERT = insert(models.Segment).returning(models.Segment.id, sort_by_parameter_order=True)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import models
-import openai_client
 import pricing
-from openai_client import Generation, GenerationError, OpenAIClient
+from generation import client as openai_client
+from generation.client import Generation, GenerationError, OpenAIClient
 from settings import settings
 from tests.conftest import KEY, NewDatabase, Service, StandIn, running
 

@@ -13,43 +13,65 @@ import yaml
 from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
-    ("settings", "pricing", "models", "group_commit", "significance", "wire"),
-    ("database", "fields", "openai_client", "process"),
-    ("analytics", "errors", "images"),
-    ("jobs", "metrics", "reports", "schemas"),
+    ("settings", "pricing", "models"),
+    ("generation.group_commit", "generation.responses", "analytics.significance"),
+    ("database", "fields", "process", "generation.client"),
+    ("analytics.schemas", "errors", "generation.images"),
+    ("analytics.ingest", "analytics.figures", "generation.ledger", "schemas", "images"),
     ("main",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ROOMS = sorted(path.stem for path in ROOT.glob("*.py"))
+PACKAGES = ("generation", "analytics")
+ROOMS = {path.stem: path for path in ROOT.glob("*.py")}
+ROOMS |= {
+    f"{package}.{path.stem}": path
+    for package in PACKAGES
+    for path in (ROOT / package).glob("*.py")
+    if path.stem != "__init__"
+}
 READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
 
 
 def imports(path: Path) -> set[str]:
+    """The modules that this file imports: of a package, those that it takes out of it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module in PACKAGES:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
+            names.add(node.module)
     return names
 
 
 def test_every_room_has_its_floor_and_an_import_only_falls() -> None:
     assert set(ROOMS) == set(FLOOR)
-    for room in ROOMS:
-        for imported in imports(ROOT / f"{room}.py") & set(FLOOR):
+    for room, path in ROOMS.items():
+        for imported in imports(path) & set(FLOOR):
             assert FLOOR[imported] < FLOOR[room], f"{room} imports {imported}"
+
+
+def test_the_packages_import_neither_each_other_nor_fastapi() -> None:
+    other = {"generation": "analytics", "analytics": "generation"}
+    for room, path in ROOMS.items():
+        package = room.rpartition(".")[0]
+        tops = {name.partition(".")[0] for name in imports(path)}
+        assert not package or other[package] not in tops, f"{room} imports {other[package]}"
+        is_free = "fastapi" not in tops or room == "analytics.schemas"
+        assert not package or is_free, f"{room} imports fastapi"
 
 
 def test_no_room_hides_a_module_of_python_or_of_a_library() -> None:
     installed = set(importlib.metadata.packages_distributions())
     assert "dotenv" in installed
-    assert not set(ROOMS) & (set(sys.stdlib_module_names) | installed)
+    names = {room.partition(".")[0] for room in ROOMS}
+    assert not names & (set(sys.stdlib_module_names) | installed)
 
 
 def test_only_settings_reads_the_environment() -> None:
-    for room in set(ROOMS) - {"settings"}:
-        source = (ROOT / f"{room}.py").read_text()
+    for room in ROOMS.keys() - {"settings"}:
+        source = ROOMS[room].read_text()
         assert "environ" not in source
         assert "getenv" not in source
 

@@ -18,8 +18,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy import delete
 
-import images
 import models
+from generation import images
 from tests.conftest import CAFE, EXAMPLE, ROOT, Service, StandIn, running, wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n"

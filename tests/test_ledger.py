@@ -18,9 +18,9 @@ import pytest
 from sqlalchemy import text, update
 
 import database
-import jobs
 import models
-from openai_client import Generation, GenerationError
+from generation import ledger as jobs
+from generation.client import Generation, GenerationError
 from tests.conftest import (
     COFFEE,
     NewDatabase,

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-import analytics
 import models
+from analytics import schemas as analytics
 from tests.conftest import Service, database_engine, running
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
-import significance
+from analytics import significance
 
 COUNTS = [(0, 10), (1, 10), (10, 10), (45, 1000), (999, 1000), (3, 40), (120_000, 3_000_000)]
 EXPERIMENTS = 4000

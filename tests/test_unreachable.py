@@ -23,8 +23,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-import openai_client
-from openai_client import Generation, GenerationError, OpenAIClient
+from generation import client as openai_client
+from generation.client import Generation, GenerationError, OpenAIClient
 from settings import settings
 from tests.conftest import EXAMPLE, KEY, ROOT, StandIn, running
 from tests.test_database import fails_to_start
@@ -241,7 +241,10 @@ def test_a_proxy_that_nobody_here_can_speak_to_is_refused_at_the_start(tmp_path:
     ],
 )
 def test_so_is_every_other_that_would_fail_at_each_call(name: str, proxy: str) -> None:
-    client = "import openai_client, settings; openai_client.OpenAIClient('k', settings.settings)"
+    client = (
+        "from generation.client import OpenAIClient; from settings import settings; "
+        "OpenAIClient('k', settings)"
+    )
     run = subprocess.run(
         [sys.executable, "-c", client],
         cwd=ROOT,

@@ -20,7 +20,7 @@ import tenacity
 
 import models
 import pricing
-import wire
+from generation import responses as wire
 from settings import Settings, proxy_for, stop
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import models
-import wire
+from generation import responses as wire
 from tests.conftest import Service, StandIn
 
 TEXT = "좋은 아침, 당신의 커피 ☕"

@@ -24,9 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-import analytics
 import models
-import significance
+from analytics import schemas, significance
 
 METRIC, CONTENT, SEGMENT = models.Metric, models.GeneratedContent, models.Segment
 # PostgreSQL adds decimals up exactly, in whatever order; of a value, it keeps 15 digits.
@@ -46,13 +45,13 @@ COSTS = (
 Dated = TypeVar("Dated", models.GeneratedContent, models.GenJob)
 
 
-def overview(session: Session, wanted: analytics.MetricFilter) -> dict[str, Any]:
+def overview(session: Session, wanted: schemas.MetricFilter) -> dict[str, Any]:
     """Sums over the metrics, and their rates in percent. A campaign is a pair of project and
     campaign that has reported anything; what names no campaign is its project's one campaign."""
     sums = _sums(wanted, METRIC.project_id, METRIC.campaign_id, METRIC.content_id)
     measured = sums.c.content_id.is_not(None)
     totals = select(
-        *(func.sum(sums.c[name]).label(name) for name in analytics.COUNTED),
+        *(func.sum(sums.c[name]).label(name) for name in schemas.COUNTED),
         *(
             func.sum(sums.c[name]).filter(measured).label(f"measured_{name}")
             for name in ("clicks", "conversions")
@@ -65,7 +64,7 @@ def overview(session: Session, wanted: analytics.MetricFilter) -> dict[str, Any]
     costs = select(*COSTS).where(CONTENT.id.in_(select(sums.c.content_id))).subquery()
     together = totals.join(campaigns, true()).join(costs, true())
     row = session.execute(select(together)).one()
-    impressions, clicks, conversions = (_count(getattr(row, name)) for name in analytics.COUNTED)
+    impressions, clicks, conversions = (_count(getattr(row, name)) for name in schemas.COUNTED)
     return {
         "total_campaigns": row.total_campaigns,
         "total_impressions": impressions,
@@ -80,7 +79,7 @@ def overview(session: Session, wanted: analytics.MetricFilter) -> dict[str, Any]
     }
 
 
-def content(session: Session, wanted: analytics.ContentQuery) -> tuple[list[dict[str, Any]], Any]:
+def content(session: Session, wanted: schemas.ContentQuery) -> tuple[list[dict[str, Any]], Any]:
     """The figures of each content that was measured, or of each group of them, and the cursor of
     the next page, None on the last one."""
     by_campaign = wanted.group_by == "campaign"
@@ -88,7 +87,7 @@ def content(session: Session, wanted: analytics.ContentQuery) -> tuple[list[dict
     sums = _sums(wanted, METRIC.content_id, *also)
     keys = _keys(wanted.group_by, sums)
     query = (
-        select(*keys, *(func.sum(sums.c[name]).label(name) for name in analytics.COUNTED), *COSTS)
+        select(*keys, *(func.sum(sums.c[name]).label(name) for name in schemas.COUNTED), *COSTS)
         .join(CONTENT, CONTENT.id == sums.c.content_id)
         .group_by(*keys)
     )
@@ -125,7 +124,7 @@ def _names_a_campaign(sums: CTE) -> ColumnElement[bool]:
     return or_(sums.c.project_id.is_not(None), sums.c.campaign_id.is_not(None))
 
 
-def _keys(group_by: analytics.GroupBy | None, sums: CTE) -> list[Any]:
+def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> list[Any]:
     """What tells the rows of a report from each other. Never NULL, so that they can be compared."""
     zero, blank = literal_column("0", Integer), literal_column("''", String)
     if group_by is None:
@@ -139,7 +138,7 @@ def _keys(group_by: analytics.GroupBy | None, sums: CTE) -> list[Any]:
     return [func.coalesce(column, blank).label(group_by)]
 
 
-def _page(each: Subquery, keys: list[Any], wanted: analytics.ContentQuery) -> Any:
+def _page(each: Subquery, keys: list[Any], wanted: schemas.ContentQuery) -> Any:
     """The rows in the order asked for, those without a value last, from the cursor on; one more
     than the limit tells that there are more."""
     value = cast(_sortable(each, wanted.sort), Float)
@@ -156,7 +155,7 @@ def _page(each: Subquery, keys: list[Any], wanted: analytics.ContentQuery) -> An
     return query.limit(wanted.limit + 1)
 
 
-def _sortable(each: Subquery, sort: analytics.Sort) -> ColumnElement[Any]:
+def _sortable(each: Subquery, sort: schemas.Sort) -> ColumnElement[Any]:
     columns = each.c
     if sort in RATES:
         hits, trials = (columns[name] for name in RATES[sort])
@@ -168,7 +167,7 @@ def _sortable(each: Subquery, sort: analytics.Sort) -> ColumnElement[Any]:
 
 
 def performance(
-    session: Session, contents: Sequence[models.GeneratedContent], wanted: analytics.MetricFilter
+    session: Session, contents: Sequence[models.GeneratedContent], wanted: schemas.MetricFilter
 ) -> list[dict[str, Any]]:
     """The figures of each of these."""
     sums = _sums(wanted, METRIC.content_id, only=[content.id for content in contents])
@@ -179,7 +178,7 @@ def performance(
 def compare(
     session: Session,
     variants: Sequence[models.GeneratedContent],
-    wanted: analytics.VariantQuery,
+    wanted: schemas.VariantQuery,
 ) -> dict[str, Any]:
     """The figures of each of these, and which of them leads by the rate that is asked for."""
     figures = performance(session, variants, wanted)
@@ -196,7 +195,7 @@ def compare(
     }
 
 
-def _sums(wanted: analytics.MetricFilter, *per: Any, only: Sequence[int] | None = None) -> CTE:
+def _sums(wanted: schemas.MetricFilter, *per: Any, only: Sequence[int] | None = None) -> CTE:
     """Impressions, clicks and conversions per these columns, of the metrics that are wanted, or of
     those on this content alone."""
     value = cast(METRIC.metric_value, EXACT)
@@ -204,7 +203,7 @@ def _sums(wanted: analytics.MetricFilter, *per: Any, only: Sequence[int] | None 
         func.coalesce(
             func.sum(value).filter(METRIC.metric_name.in_((name, name.removesuffix("s")))), 0
         ).label(name)
-        for name in analytics.COUNTED
+        for name in schemas.COUNTED
     ]
     query = select(*per, *sums).group_by(*per)
     if only is not None:
@@ -222,8 +221,8 @@ def _sums(wanted: analytics.MetricFilter, *per: Any, only: Sequence[int] | None 
 
 
 def _figures(row: Any, cost: float | None) -> dict[str, Any]:
-    """What analytics.Figures shows of a row with the sums; without one, nothing was reported."""
-    figures: dict[str, Any] = {name: _count(getattr(row, name, 0)) for name in analytics.COUNTED}
+    """What schemas.Figures shows of a row with the sums; without one, nothing was reported."""
+    figures: dict[str, Any] = {name: _count(getattr(row, name, 0)) for name in schemas.COUNTED}
     for rate, (hits, trials) in RATES.items():
         interval = significance.wilson_interval(figures[hits], figures[trials])
         figures[rate] = _percent(figures[hits], figures[trials])

@@ -10,8 +10,8 @@ from sqlalchemy import Executable, func, literal_column, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
-import analytics
 import models
+from analytics import schemas
 
 
 class UnknownContent(Exception):
@@ -34,7 +34,7 @@ class Added:
 
 
 METRIC, CONTENT = models.Metric, models.GeneratedContent
-COLUMNS = ", ".join(analytics.Metric.model_fields)
+COLUMNS = ", ".join(schemas.Metric.model_fields)
 # Where another transaction is writing the same event, these wait for its end, and then return
 # nothing. PostgreSQL takes all rows as one JSON parameter: a third of the work of thousands.
 INSERT_NEW: dict[str, Executable] = {
@@ -57,7 +57,7 @@ Event = tuple[int, str, int]
 Row = Mapping[Any, Any]
 
 
-def add(session: Session, metrics: Mapping[int, analytics.Metric]) -> Added:
+def add(session: Session, metrics: Mapping[int, schemas.Metric]) -> Added:
     """Store these metrics, by their place in what was sent. The caller commits."""
     now = models.utc_now()
     added = Added()
@@ -93,7 +93,7 @@ def _known(session: Session, content_ids: set[int | None]) -> set[int | None]:
     return {None, *session.scalars(select(CONTENT.id).where(CONTENT.id.in_(wanted)))}
 
 
-def _event(place: int, metric: analytics.Metric) -> Event:
+def _event(place: int, metric: schemas.Metric) -> Event:
     """What tells the metric from others: its place, where it has no id of its own."""
     project_id = metric.project_id or 0
     return (project_id, "", place) if metric.event_id is None else (project_id, metric.event_id, 0)
@@ -134,7 +134,7 @@ def _stored(session: Session, events: Iterable[Event]) -> dict[Event, Row]:
     return stored
 
 
-def _is_same(metric: analytics.Metric, stored: Row) -> bool:
+def _is_same(metric: schemas.Metric, stored: Row) -> bool:
     """Whether it was sent before; a time left out is not compared."""
     at = metric.timestamp
     return (at is None or at == stored["timestamp"]) and all(

@@ -13,18 +13,18 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from fastapi.concurrency import run_in_threadpool
+from anyio.to_thread import run_sync
 from sqlalchemy import Connection, and_, bindparam, exc, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 import models
 from database import SessionLocal, engine, said
-from group_commit import GroupCommit
-from images import KEEP_SECONDS
-from openai_client import Generation, GenerationError
+from generation.client import Generation, GenerationError
+from generation.group_commit import GroupCommit
+from generation.images import KEEP_SECONDS
+from generation.responses import Usage
 from settings import settings
-from wire import Usage
 
 SETTLE_SECONDS = 30  # how long a database that is away, or refuses, is waited for
 LONGEST_CALL = {
@@ -138,7 +138,7 @@ class Ledger:
         KeyReused, KeyInUse and OutcomeUnknown."""
         if job.idempotency_key is None:
             return None
-        row, contents = await run_in_threadpool(_find, job.idempotency_key)
+        row, contents = await run_sync(_find, job.idempotency_key)
         if row is None:
             return None
         if row.request_hash != job.request_hash:
@@ -256,7 +256,7 @@ class Ledger:
         while self._running:
             await asyncio.wait(self._running)
         self._reconciling.cancel()
-        await run_in_threadpool(self._writer.close)
+        await run_sync(self._writer.close)
 
 
 def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
@@ -447,7 +447,7 @@ def _settle(connection: Connection, settlements: list[Settlement]) -> list[list[
 async def _keep_reconciling() -> None:
     while True:
         try:
-            if count := await run_in_threadpool(_reconcile):
+            if count := await run_sync(_reconcile):
                 log.warning("%s jobs of a process that died are unknown now", count)
         except Exception as error:  # the database is away: the next round may find it
             log.error("Jobs cannot be reconciled now: %s", said(error))
