@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response, params
+from fastapi import Body, Depends, FastAPI, HTTPException, Path, Query, Request, Response, params
 from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
@@ -140,6 +140,8 @@ Database = Annotated[Session, Depends(database.get_db, scope="function")]
 FIRST: Any = {"first": {"value": 1}}
 SegmentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
 ContentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
+EXAMPLES: Any = analytics.schemas.METRICS_EXAMPLES
+Metrics = Annotated[analytics.schemas.Metrics, Body(openapi_examples=EXAMPLES)]
 Limit = Annotated[int, Query(ge=1, le=1000), fields.WHOLE]
 
 
@@ -372,9 +374,7 @@ async def get_image(request: Request) -> Response:
 
 
 @app.post("/analytics/metrics", tags=["analytics"], responses=errors.REPORTING)
-def add_metrics(
-    db: Database, reported: analytics.schemas.Metrics
-) -> analytics.schemas.MetricsAdded:
+def add_metrics(db: Database, reported: Metrics) -> analytics.schemas.MetricsAdded:
     """Report what campaigns did: one metric, or a list, of which each good one is stored."""
     added = analytics.ingest.add(db, reported.metrics)
     db.commit()

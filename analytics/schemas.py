@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import Body
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -161,13 +160,11 @@ Metrics = Annotated[
         _reported,
         json_schema_input_type=Metric | Annotated[list[Metric], Field(max_length=MAX_METRICS)],
     ),
-    Body(
-        openapi_examples={
-            "five variants": {"value": FIVE_VARIANTS},
-            "one metric": {"value": ONE_METRIC},
-        }
-    ),
 ]
+METRICS_EXAMPLES = {
+    "five variants": {"value": FIVE_VARIANTS},
+    "one metric": {"value": ONE_METRIC},
+}
 
 
 class MetricError(BaseModel):

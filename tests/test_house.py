@@ -58,8 +58,7 @@ def test_the_packages_import_neither_each_other_nor_fastapi() -> None:
         package = room.rpartition(".")[0]
         tops = {name.partition(".")[0] for name in imports(path)}
         assert not package or other[package] not in tops, f"{room} imports {other[package]}"
-        is_free = "fastapi" not in tops or room == "analytics.schemas"
-        assert not package or is_free, f"{room} imports fastapi"
+        assert not package or "fastapi" not in tops, f"{room} imports fastapi"
 
 
 def test_no_room_hides_a_module_of_python_or_of_a_library() -> None:
