@@ -11,7 +11,7 @@ import argparse
 from obstore.exceptions import BaseError
 
 import database
-from generation import images
+from generation import download, images
 from settings import settings, stop
 
 if __name__ == "__main__":
@@ -24,5 +24,5 @@ if __name__ == "__main__":
     try:
         removed = images.sweep(images.open_store(settings.image_store))
     except (BaseError, OSError) as error:
-        stop(f"IMAGE_STORE {settings.image_store} cannot be used: {images.first_line(error)}.")
+        stop(f"IMAGE_STORE {settings.image_store} cannot be used: {download.first_line(error)}.")
     print(f"Removed {removed} images that no content refers to from {settings.image_store}.")

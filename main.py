@@ -35,9 +35,9 @@ import pricing
 import process
 import schemas
 from generation import client as openai_client
-from generation import images
+from generation import images, prompts
 from generation import ledger as jobs
-from generation import responses as wire
+from generation.results import Generation, Usage
 from settings import settings
 
 VERSION = "2.0.0"
@@ -199,7 +199,7 @@ async def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.
     stored."""
     messages = await _messages(asked)
     model = _resolved(request, asked.model or settings.text_model)
-    prompt_tokens = asked.n * openai_client.prompt_tokens_at_most(messages)
+    prompt_tokens = asked.n * prompts.prompt_tokens_at_most(messages)
     completion_tokens = asked.n * asked.max_tokens
     return schemas.TextPreview(
         messages=messages,
@@ -236,7 +236,7 @@ async def generate_text(
             messages = await _messages(asked)
             openai = _configured(request)
 
-            def generate() -> Awaitable[openai_client.Generation]:
+            def generate() -> Awaitable[Generation]:
                 return openai.generate_text(
                     asked.model, messages, asked.max_tokens, job.user_id, asked.n
                 )
@@ -283,7 +283,7 @@ async def generate_image(
         if done is None:
             openai = _configured(request)
 
-            async def generate() -> openai_client.Generation:
+            async def generate() -> Generation:
                 made = await openai.generate_image(
                     asked.model, asked.prompt, asked.size, asked.quality, job.user_id
                 )
@@ -523,7 +523,7 @@ async def _messages(asked: schemas.TextRequest) -> list[dict[str, str]]:
     segment = None
     if asked.segment_id is not None:
         segment = await run_in_threadpool(_find_segment, asked.segment_id)
-    return openai_client.text_messages(
+    return prompts.text_messages(
         asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
     )
 
@@ -564,12 +564,12 @@ def _base_url(request: Request) -> str:
     return settings.public_base_url or str(request.base_url).rstrip("/")
 
 
-def _image_url(request: Request, image: models.GeneratedContent | openai_client.Generation) -> str:
+def _image_url(request: Request, image: models.GeneratedContent | Generation) -> str:
     """Under today's address, made when it is read: none is stored."""
     return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
 
 
-def _usage(usage: wire.Usage | None) -> schemas.Usage | None:
+def _usage(usage: Usage | None) -> schemas.Usage | None:
     return schemas.Usage.model_validate(usage) if usage else None
 
 

@@ -4,12 +4,10 @@ import asyncio
 import hashlib
 import logging
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -20,22 +18,17 @@ import tenacity
 
 import models
 import pricing
+from generation import connection, refusals
 from generation import responses as wire
-from settings import Settings, proxy_for, stop
+from generation.results import Generation, GenerationError, Usage
+from settings import Settings, stop
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-CONNECT_TIMEOUT_SECONDS = 5
-# Shorter than the 5 of uvicorn (vLLM and other compatible servers) and of Node: what is sent on a
-# connection that the server is closing is lost, and may have been billed.
-IDLE_CONNECTION_SECONDS = 4
 GATEWAY_TIMEOUTS = (408, 504, 524)
 # Cloudflare's words for an origin that no request has reached: its documentation of 5xx errors.
 UNREACHED_ORIGIN = (521, 522, 523, 525, 526)
 # The SDK leaves the body of a 200 to us: what comes of one that breaks off is not lost.
 READ_HERE: bool = True
-# More than a chat template adds to each message and to the whole: OpenAI's adds 4 and 3 (its
-# cookbook, How to count tokens with tiktoken).
-TEMPLATE_TOKENS = 32
 GPT_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
 # What to do about a 401 or a 403 that is not about the key itself, by its code or its words.
 ACCESS_ADVICE = {
@@ -57,85 +50,9 @@ CUT_BY = {
 # How long one refusal, which may be a stray one, is taken to hold.
 REMEMBER_SECONDS = 300
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
-PROXY_WANTS_PASSWORD = 407
-# By the numbers of OpenSSL's X509_V_ERR_…; all others mean that nobody trusted has signed it.
-CERTIFICATE_ERRORS = {
-    9: "is not valid yet. Check this machine's clock.",
-    10: "has expired. Ask those who run it to renew it, or check this machine's clock.",
-    **dict.fromkeys((62, 64), "is for another name. Check the name in OPENAI_BASE_URL."),
-}
 MAX_REASON = 500  # characters
 
 log = logging.getLogger("uvicorn.error")
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What came of one generation: copy, or an image's URL (http(s):, or data: with the image
-    itself). `others` are the variants of the copy beside it, `finish_reasons` how each of all
-    these ended, and `warning` says why they are fewer than were asked for, or not whole. `model` is
-    the one that worked. An unknown cost is None. A stored image is its `image_name` instead of a
-    URL; any other may be gone after `image_expires_at`."""
-
-    result: str
-    model: str
-    cost_usd: Decimal | None
-    usage: wire.Usage | None = None
-    revised_prompt: str | None = None
-    image_name: str | None = None
-    image_expires_at: datetime | None = None
-    attempts: int | None = None
-    request_id: str | None = None
-    others: tuple[str, ...] = ()
-    finish_reasons: tuple[str | None, ...] = (None,)
-    warning: str | None = None
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        return (self.result, *self.others)
-
-    @property
-    def shares_usd(self) -> list[Decimal | None]:
-        """What of the cost is each result's."""
-        return pricing.shares_usd(self.cost_usd, len(self.results))
-
-
-class GenerationError(Exception):
-    """Nothing came of the generation. `str()` says why, without a secret.
-
-    `model` is the one that was asked last. `cost_usd` is what it cost all the same: 0 where nothing
-    can have been billed, None where nobody knows. `unanswered`: the request went out and no answer
-    came back. `model_gone`: the server has no such model. `n_refused`: it may take no `n` above 1.
-    `retryable`: nothing was billed, and asking again may help, after `retry_after_seconds` if the
-    server named them.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        model: str | None = None,
-        cost_usd: Decimal | None = None,
-        usage: wire.Usage | None = None,
-        unanswered: bool = False,
-        model_gone: bool = False,
-        n_refused: bool = False,
-        retryable: bool = False,
-        retry_after_seconds: float | None = None,
-        attempts: int | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.model = model
-        self.cost_usd = cost_usd
-        self.usage = usage
-        self.unanswered = unanswered
-        self.model_gone = model_gone
-        self.n_refused = n_refused
-        self.retryable = retryable
-        self.retry_after_seconds = retry_after_seconds
-        self.attempts = attempts
-        self.request_id = request_id
 
 
 @dataclass(frozen=True)
@@ -212,8 +129,8 @@ class OpenAIClient:
             # What wire.py can inflate.
             default_headers={"Accept-Encoding": "gzip, deflate"},
             # How long an answer may take is decided in _ask.
-            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-            http_client=_http_client(settings.openai_base_url or DEFAULT_BASE_URL),
+            timeout=httpx2.Timeout(None, connect=connection.CONNECT_TIMEOUT_SECONDS),
+            http_client=connection.http_client(settings.openai_base_url or DEFAULT_BASE_URL),
         )
 
     async def close(self) -> None:
@@ -357,7 +274,7 @@ class OpenAIClient:
             warning=" ".join(self._handed_over(self._image, model, [answer])) or None,
         )
 
-    def _text_cost_usd(self, answer: Answer, usage: wire.Usage) -> Decimal | None:
+    def _text_cost_usd(self, answer: Answer, usage: Usage) -> Decimal | None:
         if not (usage.prompt_tokens and usage.completion_tokens) and wire.has_result(answer.body):
             return None  # a text of no tokens is none
         return pricing.text_cost_usd(
@@ -373,7 +290,7 @@ class OpenAIClient:
         )
 
     def _image_cost_usd(
-        self, answer: Answer, usage: wire.Usage | None, quality: str, size: str
+        self, answer: Answer, usage: Usage | None, quality: str, size: str
     ) -> Decimal | None:
         tokens = None
         if usage and (usage.completion_tokens or not wire.has_result(answer.body)):
@@ -493,16 +410,16 @@ class OpenAIClient:
             request_id = wire.request_id(response)
             return await _read(response, "text" if path == self._text.path else "image"), request_id
         except openai.APIStatusError as error:
-            if error.status_code == PROXY_WANTS_PASSWORD:
-                why = f"{host} cannot be reached: {_why_proxy_refused(error.status_code)}"
+            if error.status_code == connection.PROXY_WANTS_PASSWORD:
+                why = f"{host} cannot be reached: {connection.why_proxy_refused(error.status_code)}"
                 raise GenerationError(why, cost_usd=Decimal(0)) from error
             raise self._refusal(error, asked) from error
         except openai.APIConnectionError as error:
-            if unreached := _unreached(error):
+            if unreached := connection.unreached_by(error):
                 raise GenerationError(
-                    f"{host} cannot be reached: {_why_unreached(unreached)}",
+                    f"{host} cannot be reached: {connection.why_unreached(unreached)}",
                     cost_usd=Decimal(0),
-                    retryable=_may_pass(unreached),
+                    retryable=connection.may_pass(unreached),
                 ) from error
             raise self._broke_off(None) from error
         except httpx2.HTTPError as error:
@@ -522,7 +439,7 @@ class OpenAIClient:
     def _refusal(self, error: openai.APIStatusError, asked: dict[str, Any]) -> GenerationError:
         """An error status for people and for the books."""
         status, headers = error.status_code, error.response.headers
-        refusal = wire.refusal(error.response.content, error.response.charset_encoding)
+        refusal = refusals.read(error.response.content, error.response.charset_encoding)
         # What the provider says itself, it did not bill; a gateway that gave up waiting, or whose
         # origin broke off, cannot know.
         lost = status >= 500 and status not in UNREACHED_ORIGIN and not refusal.is_providers
@@ -544,7 +461,7 @@ class OpenAIClient:
             request_id=wire.request_id(error.response),
         )
 
-    def _why_refused(self, status: int, refusal: wire.Refusal) -> str:
+    def _why_refused(self, status: int, refusal: refusals.Refusal) -> str:
         """The server's own words, and what to do."""
         if status not in (401, 403):
             return self._without_key(
@@ -579,41 +496,6 @@ class OpenAIClient:
 
         words = ("[hidden]" if tells(word) else word for word in text.split())
         return " ".join(words)[:MAX_REASON]
-
-
-def text_messages(
-    prompt: str,
-    *,
-    tone: str | None = None,
-    keywords: list[str] | None = None,
-    segment: models.Segment | None = None,
-) -> list[dict[str, str]]:
-    """The chat messages that ask for this copy."""
-    lines = [
-        "You are a marketing copywriter. Write exactly what the user asks for and nothing else.",
-        "Answer in the language of the user's message.",
-    ]
-    if tone and tone.strip():
-        lines.append(f"Tone of voice: {tone}")
-    if keywords:
-        lines.append(f"Work in these keywords: {', '.join(keywords)}")
-    if segment:
-        lines.append(f"Write for this target segment: {segment.name}")
-        if segment.description:
-            lines.append(f"About the segment: {segment.description}")
-        if segment.criteria:
-            lines.append(f"Who belongs to it (JSON): {segment.criteria}")
-    return [
-        {"role": "system", "content": "\n".join(lines)},
-        {"role": "user", "content": prompt},
-    ]
-
-
-def prompt_tokens_at_most(messages: list[dict[str, str]]) -> int:
-    """More than any tokenizer makes of these messages: a token is at least one byte."""
-    return TEMPLATE_TOKENS + sum(
-        TEMPLATE_TOKENS + len(message["content"].encode()) for message in messages
-    )
 
 
 async def _read(response: httpx2.Response, kind: Literal["text", "image"]) -> Any:
@@ -692,7 +574,7 @@ def _why_cut(finish_reasons: list[str | None]) -> list[str]:
     return warnings
 
 
-def _image_tokens(body: Any, usage: wire.Usage) -> pricing.ImageTokens:
+def _image_tokens(body: Any, usage: Usage) -> pricing.ImageTokens:
     """What the image took. No token is free: what the counts leave open, or where they contradict
     each other, is the dearest that they can mean."""
     details = wire.dig(body, "usage", "input_tokens_details")
@@ -710,99 +592,6 @@ def _image_tokens(body: Any, usage: wire.Usage) -> pricing.ImageTokens:
 def _safety_identifier(user_id: int) -> str:
     """Who it is for, as OpenAI wants it: hashed, and always the same."""
     return hashlib.sha256(f"artify user {user_id}".encode()).hexdigest()
-
-
-def _http_client(base_url: str) -> httpx2.AsyncClient:
-    """The SDK's client on aiohttp. Ends the process where the proxy for this server is one that
-    nobody here can speak to: aiohttp would speak HTTP to a SOCKS proxy."""
-    host = httpx2.URL(base_url).host
-    try:
-        named = proxy_for(base_url)
-        proxy = httpx2.Proxy(named) if named else None
-        if proxy and proxy.url.scheme not in ("http", "https"):
-            raise ValueError("SOCKS")
-        if proxy and proxy.auth:
-            # As the SDK's transport will for each call.
-            aiohttp.encode_basic_auth(*proxy.auth, encoding="latin1")
-    except (ValueError, httpx2.InvalidURL):
-        stop(
-            f"The proxy for {host} cannot be used: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY "
-            "must look like http://user:password@host:port; SOCKS is not supported. "
-            f"NO_PROXY={host} does without a proxy."
-        )
-    return openai.DefaultAioHttpClient(
-        # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
-        limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS),
-        proxy=proxy,
-        # Else it reads the proxies itself, and ends over one that is for other servers.
-        trust_env=False,
-        verify=httpx2.create_ssl_context(),
-    )
-
-
-def _unreached(error: openai.APIConnectionError) -> aiohttp.ClientError | None:
-    """Why no connection came about, so that nothing was sent; None where one did. aiohttp's error
-    at the bottom tells: the SDK calls a connection that broke later a connect timeout too."""
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, aiohttp.ClientError):
-        cause = cause.__cause__
-    unreached = (
-        aiohttp.ClientConnectorError,
-        aiohttp.ConnectionTimeoutError,
-        aiohttp.ClientHttpProxyError,
-    )
-    return cause if isinstance(cause, unreached) else None
-
-
-def _may_pass(unreached: aiohttp.ClientError) -> bool:
-    """Whether trying again at once may help; one that timed out has taken its time already."""
-    if isinstance(unreached, aiohttp.ClientHttpProxyError):
-        return unreached.status >= 500
-    lasting = (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorCertificateError)
-    return not isinstance(unreached, lasting)
-
-
-def _why_unreached(unreached: aiohttp.ClientError) -> str:
-    """What came in the way, and what to do; a proxy's password is in none of it."""
-    if isinstance(unreached, aiohttp.ClientHttpProxyError):
-        return _why_proxy_refused(unreached.status)
-    if isinstance(unreached, aiohttp.ClientConnectorCertificateError):
-        return _why_distrusted(unreached)
-    if isinstance(unreached, aiohttp.ClientConnectorSSLError):
-        return (
-            f"{unreached.host}:{unreached.port} does not speak TLS as it should "
-            f"({unreached.os_error.strerror}). Check the port and http: or https: in "
-            "OPENAI_BASE_URL."
-        )
-    why = f"no connection came about within {CONNECT_TIMEOUT_SECONDS} seconds"
-    if isinstance(unreached, aiohttp.ClientConnectorDNSError):
-        why = f"no address of {unreached.host} is known"
-    elif isinstance(unreached, aiohttp.ClientConnectorError):
-        proxy = "the proxy " if isinstance(unreached, aiohttp.ClientProxyConnectionError) else ""
-        number = unreached.os_error.errno
-        reason = os.strerror(number) if number else "no connection"
-        why = f"{reason} at {proxy}{unreached.host}:{unreached.port}"
-    return f"{why}. Check the network, OPENAI_BASE_URL, and HTTPS_PROXY if there is a proxy."
-
-
-def _why_proxy_refused(status: int) -> str:
-    if status == PROXY_WANTS_PASSWORD:
-        return (
-            "the proxy wants a user and a password (407). Set "
-            "HTTPS_PROXY=http://user:password@host:port with the right ones."
-        )
-    return (
-        f"the proxy refused the connection ({status}). Ask those who run it, or check HTTPS_PROXY."
-    )
-
-
-def _why_distrusted(unreached: aiohttp.ClientConnectorCertificateError) -> str:
-    error: Any = unreached.certificate_error  # an ssl.SSLCertVerificationError
-    why = CERTIFICATE_ERRORS.get(error.verify_code) or (
-        f"is not trusted ({error.verify_message}). If your company has a CA of its own, name a "
-        "file with its certificate in SSL_CERT_FILE."
-    )
-    return f"the certificate of {unreached.host} {why}"
 
 
 def _is_retryable(error: BaseException) -> bool:

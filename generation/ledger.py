@@ -20,10 +20,9 @@ from sqlalchemy.orm import Session
 
 import models
 from database import SessionLocal, engine, said
-from generation.client import Generation, GenerationError
 from generation.group_commit import GroupCommit
 from generation.images import KEEP_SECONDS
-from generation.responses import Usage
+from generation.results import Generation, GenerationError, Usage
 from settings import settings
 
 SETTLE_SECONDS = 30  # how long a database that is away, or refuses, is waited for

@@ -4,23 +4,23 @@ OpenAI-compatible servers leave fields out or fill them oddly. Whatever else is 
 paid for is kept: each field is read by itself.
 """
 
-import contextlib
 import json
 import math
 import re
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import httpx2
 
+from generation import bodies
+from generation.results import Usage
+
 MAX_TOKENS = 2_147_483_647  # what an INTEGER column holds
 MAX_FINISH_REASON = 50  # characters, as the column has
-MAX_LAYERS, CHUNK_BYTES = 3, 65_536
 # A text's `finish_reason` where the response broke off before it told one.
 INCOMPLETE = "incomplete"
 # True in a body that is not all there.
@@ -29,101 +29,8 @@ BROKE_OFF = "broke_off"
 TEXTS = ("text", "content", "value", "parts")
 CHOICE = {"message", "delta", "text"}
 IMAGES = ("data", "image", "images", "output")
-HANGUL = re.compile("[가-힣]")
 THOUGHTS = ("reasoning", "reasoning_text", "thinking")
-# A refusal of n, in words: its name as a name, or that there is to be one text. And by code, type
-# or words, what else a refusal may be about.
-ABOUT_N = re.compile(
-    r"""['"`\[]n['"`\]]|\bn (?:[=<>≥]|must|should|value|param|is |does |greater|above)|\bn[=<>]"""
-    r"|(?i:parameter|value|range of|argument|invalid|key|field):? n\b|(?i:candidate_?count)"
-    r"|(?i:\b(?:multiple|several|more than one|only one|number of|single)\b.{0,20}"
-    r"\b(?:candidate|choice|completion|generation|output|response|result|sample|sequence)s?\b"
-    r"(?! tokens?))",
-)
-OTHER_CAUSES = re.compile(
-    r"context|length|token|billing|budget|quota|limit|policy|moderation|filter|safety|key|auth"
-    r"|model_not_found",
-    re.IGNORECASE,
-)
-OTHER_WORDS = re.compile(r"flagged|moderation|safety|polic(?:y|ies)|context", re.IGNORECASE)
-MONEY = re.compile(r"quota|billing|budget", re.IGNORECASE)
-# What a gateway says of an origin that broke off, also where it puts it into an error object.
-GATEWAYS_WORDS = re.compile(
-    r"gateway|upstream|disconnected|connection|tim(?:ed|e)[ -]?out|provider returned", re.IGNORECASE
-)
-# JSON, leniently: a string, also one without an end; a sign; anything else.
-TOKEN = re.compile(
-    r""""[^"\\]*(?:\\.[^"\\]*)*(?:(?P<end>")|\\?\Z)|[{}\[\],:]|[^\s{}\[\],:"]+""", re.DOTALL
-)
-OPENING = re.compile(r"[{\[]")
-ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
-CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-# Server-sent events: what is not data in them.
-EVENT = re.compile(r"^data:", re.MULTILINE)
-NOT_DATA = re.compile(r"^data: *(?:\[DONE\])?|^(?:event|id|retry):.*|^:.*", re.MULTILINE)
 RESULT = re.compile(r'"(?:choices|b64_json|url)\\*"')
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What OpenAI counted, in tokens; of `prompt_tokens`, some were in its cache and some were
-    written to it, and of `completion_tokens`, some were thoughts."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """What a server said no with. `is_providers`: in an error object that speaks for itself; a
-    gateway's page is none, nor what it says of an origin."""
-
-    reason: str = ""
-    code: str = ""
-    param: str = ""
-    is_providers: bool = False
-
-    @property
-    def is_about_n(self) -> bool:
-        """Whether it is n above 1 that is not taken, and nothing else."""
-        if self.param or OTHER_CAUSES.search(self.code) or OTHER_WORDS.search(self.reason):
-            return self.param == "n"
-        return bool(ABOUT_N.search(self.reason))
-
-    @property
-    def is_about_money(self) -> bool:
-        """Whether the account is empty, or at the end of its budget."""
-        return bool(MONEY.search(self.code))
-
-
-def refusal(content: bytes, charset: str | None = None) -> Refusal:
-    """What is read of the body of an error status: OpenAI's `{"error": {…}}`, also in a list,
-    vLLM's `{"object": "error", …}`, FastAPI's `{"detail": …}`, or plain words."""
-    try:
-        body = read_json(content, charset)
-    except ValueError:
-        words = _decoded(_inflated(content), charset).strip()
-        return Refusal("" if words[:1] in ("<", "[", "{") else plain_text(words))
-    body = dig(body, 0) if isinstance(body, list) else body
-    error = dig(body, "error")
-    is_providers = isinstance(error, dict) and bool(error)
-    if not is_providers and dig(body, "object") == "error":
-        error, is_providers = body, True
-    is_providers = is_providers and not GATEWAYS_WORDS.search(reason(body))
-    code = " ".join(filter(None, (_word(dig(error, name)) for name in ("code", "type"))))
-    loc = dig(body, "detail", 0, "loc")
-    param = _word(dig(error, "param")) or _word(loc[-1] if isinstance(loc, list) and loc else "")
-    return Refusal(reason(body), code, param.rpartition(".")[2], is_providers)
-
-
-def _word(value: Any) -> str:
-    """Some servers write their null as a word."""
-    said = str(value) if isinstance(value, str | int) else ""
-    return "" if said in ("None", "null") else said
 
 
 def retry_after_seconds(value: str) -> float | None:
@@ -142,14 +49,6 @@ def request_id(response: httpx2.Response) -> str | None:
     return plain_text(response.headers.get("x-request-id"))[:255] or None
 
 
-def read_json(content: bytes, charset: str | None = None) -> Any:
-    """ValueError where it cannot be read."""
-    try:
-        return json.loads(_decoded(_inflated(content), charset))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
 def read_result(
     content: bytes,
     charset: str | None,
@@ -161,7 +60,7 @@ def read_result(
     whatever they are wrapped in: compression, another encoding, events of a stream nobody asked
     for, JSON in JSON, words before or behind it, any depth, an end that is missing. ValueError
     where there is neither a result nor JSON."""
-    text = _decoded(_inflated(content, is_deflate=is_deflate), charset)
+    text = bodies.decode(bodies.inflate(content, is_deflate=is_deflate), charset)
     documents, is_cut = [], False
     try:
         body = json.loads(text)
@@ -170,7 +69,7 @@ def read_result(
         documents = [body]
     except (ValueError, RecursionError):
         # Half a text is worth keeping, half an image is none.
-        documents, is_cut = _documents(text, cut_strings=kind == "text")
+        documents, is_cut = bodies.documents_in(text, cut_strings=kind == "text")
         body = None
     if kind == "image":
         found: dict[str, Any] = {"data": _images(documents)}
@@ -189,107 +88,6 @@ def read_result(
 def has_result(body: Any) -> bool:
     """Whether there is some text, or an image."""
     return bool(image(body)) or any(choice_text(each).strip() for each in choices(body))
-
-
-def _inflated(content: bytes, *, is_deflate: bool = False) -> bytes:
-    """Without gzip or deflate, whether a header tells of it or not; of what broke off, all that
-    came."""
-    for _ in range(MAX_LAYERS):
-        is_zlib = content[:1] == b"x" and int.from_bytes(content[:2]) % 31 == 0
-        if is_zlib or content[:2] == b"\x1f\x8b":
-            inflated = _inflated_once(content, zlib.MAX_WBITS | 32)  # as it begins
-        else:  # deflate may lack the frame that it should have
-            inflated = _inflated_once(content, -zlib.MAX_WBITS) if is_deflate else b""
-            is_deflate = False
-        if not inflated:  # nor is everything zlib that begins like it
-            break
-        content = inflated
-    return content
-
-
-def _inflated_once(content: bytes, window_bits: int) -> bytes:
-    whole, rest = bytearray(), content
-    while rest:
-        inflating = zlib.decompressobj(window_bits)
-        try:
-            for start in range(0, len(rest), CHUNK_BYTES):
-                whole += inflating.decompress(rest[start : start + CHUNK_BYTES])
-        except zlib.error:
-            break
-        rest = inflating.unused_data
-    return bytes(whole)
-
-
-def _decoded(content: bytes, charset: str | None) -> str:
-    """As UTF-8, 16 or 32 by its first bytes; where that fails, as the header says, or as Korean
-    Windows does."""
-    detected = json.detect_encoding(content)
-    try:
-        return content.decode(detected)
-    except UnicodeDecodeError as error:
-        is_cut = error.reason == "unexpected end of data"
-        has_korean = HANGUL.search(content[: error.start].decode(detected, "ignore"))
-    for encoding in (charset, None if is_cut or has_korean else "cp949"):
-        with contextlib.suppress(UnicodeDecodeError, LookupError):
-            if encoding:
-                return content.decode(encoding)
-    return content.decode(detected, "replace")
-
-
-def _documents(text: str, *, cut_strings: bool) -> tuple[list[Any], bool]:
-    """The JSON objects and lists in the text, one after the other, and whether the last one is
-    cut."""
-    if EVENT.search(text):
-        text = NOT_DATA.sub("", text.replace("\r", "\n"))
-    documents: list[Any] = []
-    end: int | None = 0
-    while end is not None and (start := OPENING.search(text, end)):
-        document, end = _lenient(text, start.start(), cut_strings=cut_strings)
-        documents.append(document)
-    return documents, end is None
-
-
-def _lenient(text: str, start: int, *, cut_strings: bool) -> tuple[Any, int | None]:
-    """The JSON value that begins there and where it ends; of one that is cut, what there is, and
-    None. Python's own reader gives up on those, and on a thousand levels."""
-    holders: list[Any] = [[]]
-    keys: list[str | None] = [None]
-    for token in TOKEN.finditer(text, start):
-        sign = token[0]
-        if sign in ("}", "]"):
-            holders.pop()
-            keys.pop()
-            if len(holders) == 1:
-                return holders[0][0], token.end()
-        elif sign == ",":
-            keys[-1] = None
-        elif sign != ":":
-            is_cut = sign[0] == '"' and token["end"] is None
-            value = None if is_cut and not cut_strings else _value(sign)
-            holder, key = holders[-1], keys[-1]
-            if isinstance(holder, list):
-                holder.append(value)
-            elif key is not None:
-                holder[key] = value
-            elif isinstance(value, str):
-                keys[-1] = value
-            if isinstance(value, dict | list):
-                holders.append(value)
-                keys.append(None)
-    return holders[0][0], None
-
-
-def _value(sign: str) -> Any:
-    """What the sign stands for: a new object or list, a string, also with odd escapes or cut."""
-    if sign in ("{", "["):
-        return {} if sign == "{" else []
-    with contextlib.suppress(ValueError):
-        return json.loads(sign, strict=False)
-    if not sign.startswith('"'):
-        return None
-    inside = CUT_ESCAPE.sub("", sign[1:].removesuffix('"'))
-    plain = ESCAPE.sub(lambda escape: escape[0] if escape[1] else r"\\", inside)
-    return json.loads(f'"{plain}"', strict=False)
 
 
 def _outermost(documents: list[Any], holds: Callable[[Any], bool]) -> list[dict[str, Any]]:
@@ -335,7 +133,7 @@ def _parsed(value: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        return _documents(value, cut_strings=False)[0]
+        return bodies.documents_in(value, cut_strings=False)[0]
 
 
 def _last(documents: list[Any], name: str, holds: Callable[[Any], bool] | None = None) -> Any:

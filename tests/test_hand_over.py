@@ -12,7 +12,8 @@ import pytest
 import models
 import pricing
 from generation import client as openai_client
-from generation.client import Generation, GenerationError, OpenAIClient
+from generation.client import OpenAIClient
+from generation.results import Generation, GenerationError
 from settings import settings
 from tests.conftest import KEY, NewDatabase, Service, StandIn, running
 

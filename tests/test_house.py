@@ -14,9 +14,11 @@ from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
     ("settings", "pricing", "models"),
-    ("generation.group_commit", "generation.responses", "analytics.significance"),
-    ("database", "fields", "process", "generation.client"),
-    ("analytics.schemas", "errors", "generation.images"),
+    ("database", "generation.group_commit", "generation.bodies", "generation.results"),
+    ("generation.responses", "generation.connection", "generation.download", "generation.prompts"),
+    ("generation.refusals", "generation.images", "analytics.significance"),
+    ("fields", "process", "generation.client"),
+    ("analytics.schemas", "errors"),
     ("analytics.ingest", "analytics.figures", "generation.ledger", "schemas", "images"),
     ("main",),
 )

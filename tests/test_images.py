@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from sqlalchemy import delete
 
 import models
-from generation import images
+from generation import download
 from tests.conftest import CAFE, EXAMPLE, ROOT, Service, StandIn, running, wait_until
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -160,7 +160,7 @@ def test_a_signed_address_is_fetched_to_the_byte(
     stand_in.sign(**{signed: None})
     # Of a relative address, dots are the way, and not sent.
     for address in addresses[:-1] if "/../" in given else addresses:
-        image, kind = asyncio.run(images.fetch(address, private_allowed=True))
+        image, kind = asyncio.run(download.fetch(address, private_allowed=True))
         assert (image[:8], kind) == (PNG, "image/png")
 
 
@@ -186,8 +186,8 @@ def test_a_signed_address_of_openais_becomes_an_image_that_lasts(
 )
 def test_a_redirect_to_what_is_no_address_leads_nowhere(stand_in: StandIn, location: str) -> None:
     stand_in.sign(**{"/signed/a": location})
-    with pytest.raises(images.NotAnImage, match="its address cannot be used"):
-        asyncio.run(images.fetch(f"{stand_in.client.base_url}/signed/a", private_allowed=True))
+    with pytest.raises(download.NotAnImage, match="its address cannot be used"):
+        asyncio.run(download.fetch(f"{stand_in.client.base_url}/signed/a", private_allowed=True))
 
 
 @pytest.mark.parametrize(
@@ -427,8 +427,8 @@ def test_a_store_that_cannot_be_stops_the_start(tmp_path: Path, place: str, reas
 def test_a_public_upstream_leads_to_no_private_address(stand_in: StandIn, host: str) -> None:
     """Every connection is checked, so every redirect is."""
     url = f"http://{host}:{stand_in.client.base_url.port}/odd/webp"
-    with pytest.raises(images.NotAnImage, match="is a private address"):
-        asyncio.run(images.fetch(url, private_allowed=False))
+    with pytest.raises(download.NotAnImage, match="is a private address"):
+        asyncio.run(download.fetch(url, private_allowed=False))
 
 
 @pytest.mark.parametrize(
@@ -455,4 +455,4 @@ def test_a_public_upstream_leads_to_no_private_address(stand_in: StandIn, host: 
     ],
 )
 def test_private_addresses(address: str, public: bool) -> None:
-    assert images._is_public(address) is public
+    assert download.is_public(address) is public

@@ -20,7 +20,7 @@ from sqlalchemy import text, update
 import database
 import models
 from generation import ledger as jobs
-from generation.client import Generation, GenerationError
+from generation.results import Generation, GenerationError
 from tests.conftest import (
     COFFEE,
     NewDatabase,

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import models
+from generation import refusals
 from generation import responses as wire
+from generation.results import Usage
 from tests.conftest import Service, StandIn
 
 TEXT = "좋은 아침, 당신의 커피 ☕"
@@ -205,7 +207,7 @@ def test_a_wrappers_own_usage_is_not_taken_for_the_answers() -> None:
     body = wire.read_result(
         dumped({"usage": {"quota": 1}, "result": answer(TEXT)}).encode(), None, "text"
     )
-    assert wire.text_usage(body) == wire.Usage(10, 20, 30)
+    assert wire.text_usage(body) == Usage(10, 20, 30)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +236,7 @@ def test_deflate_without_its_frame_is_read_where_the_header_says_so() -> None:
 @pytest.mark.parametrize("wrapping", ["a stream", "lines of JSON", "an object", "one event"])
 def test_the_tokens_are_found_beside_it(wrapping: str) -> None:
     body = wire.read_result(WRAPPINGS[wrapping](TEXT).encode(), None, "text")
-    assert wire.text_usage(body) == wire.Usage(10, 20, 30)
+    assert wire.text_usage(body) == Usage(10, 20, 30)
     assert wire.choices(body)[0]["finish_reason"] == "stop"
 
 
@@ -370,7 +372,7 @@ def test_what_can_be_read_of_a_200_is_sold_and_booked(
     ],
 )
 def test_a_refusal_of_n_is_told_from_others(body: Any, expected: bool) -> None:
-    assert wire.refusal(dumped(body).encode()).is_about_n is expected
+    assert refusals.read(dumped(body).encode()).is_about_n is expected
 
 
 @pytest.mark.parametrize(
@@ -385,4 +387,4 @@ def test_a_refusal_of_n_is_told_from_others(body: Any, expected: bool) -> None:
     ],
 )
 def test_the_reason_of_a_refusal(content: bytes, reason: str) -> None:
-    assert wire.refusal(content).reason == reason
+    assert refusals.read(content).reason == reason

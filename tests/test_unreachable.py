@@ -23,8 +23,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from generation import client as openai_client
-from generation.client import Generation, GenerationError, OpenAIClient
+from generation import connection
+from generation.client import OpenAIClient
+from generation.results import Generation, GenerationError
 from settings import settings
 from tests.conftest import EXAMPLE, KEY, ROOT, StandIn, running
 from tests.test_database import fails_to_start
@@ -204,7 +205,7 @@ def test_who_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without a name server the answer may be long in coming.
     nowhere: Any = SimpleNamespace(host="nowhere.invalid", port=443)
     unknown = aiohttp.ClientConnectorDNSError(nowhere, OSError())
-    why = openai_client._why_unreached(unknown)
+    why = connection.why_unreached(unknown)
     assert why.startswith("no address of nowhere.invalid is known. Check the network")
 
 
