@@ -3,10 +3,10 @@
 import asyncio
 import copy
 import logging
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import uvicorn
@@ -34,10 +34,8 @@ import models
 import pricing
 import process
 import schemas
-from generation import client as openai_client
-from generation import images, prompts
-from generation import ledger as jobs
-from generation.results import Generation, Usage
+from generation import client, images, ledger, prompts, records, variants
+from generation.results import ImageResult, TextResult
 from settings import settings
 
 VERSION = "2.0.0"
@@ -71,20 +69,20 @@ class OpenAINotConfigured(Exception):
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the tables up to date; keep one ledger, one image store and one OpenAI client per
     process."""
-    openai_client.check_defaults(settings)
+    client.check_defaults(settings)
     process.allow_open_files((1 + schemas.MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES)
     app.state.images = images.open_store(settings.image_store)
     checking = asyncio.create_task(images.check(app.state.images))
     await run_in_threadpool(database.start)
-    app.state.ledger = ledger = jobs.Ledger()
-    process.when_told_to_stop(ledger.stop, settings.drain_seconds + 3 * jobs.LAST_SECONDS)
+    app.state.ledger = books = ledger.Ledger(database.engine, settings)
+    process.when_told_to_stop(books.stop, settings.drain_seconds + 3 * ledger.LAST_SECONDS)
     app.state.openai = None
     if settings.openai_api_key is None:
         print("WARNING: OPENAI_API_KEY not set", flush=True)
     else:
-        app.state.openai = openai_client.OpenAIClient(settings.openai_api_key, settings)
+        app.state.openai = client.OpenAIClient(settings.openai_api_key, settings)
     yield
-    await ledger.close()
+    await books.close()
     checking.cancel()
     if app.state.openai:
         await app.state.openai.close()
@@ -228,42 +226,16 @@ async def generate_text(
 ) -> schemas.TextAnswer:
     """Generate marketing copy in the language of the prompt, for a segment if one is named: `n`
     variants, which are one job with one bill."""
-    ledger: jobs.Ledger = request.app.state.ledger
-    job = _job(request, "text", asked, idempotency_key, **asked.details())
-    with ledger.place():
-        done = await ledger.earlier(job)
-        if done is None:
-            messages = await _messages(asked)
-            openai = _configured(request)
+    job = asked.job(_resolved(request, asked.model or settings.text_model), idempotency_key)
 
-            def generate() -> Awaitable[Generation]:
-                return openai.generate_text(
-                    asked.model, messages, asked.max_tokens, job.user_id, asked.n
-                )
+    async def prepare() -> ledger.Call[TextResult]:
+        messages = await _messages(asked)
+        return partial(variants.generate, _configured(request), job, messages)
 
-            done = await ledger.run(job, generate)
-    made = done.generation
-    if done.replayed:
+    completed = await _ledger(request).generate(job, prepare)
+    if completed.is_replayed:
         response.headers.update(REPLAYED)
-    parts = zip(done.content_ids, made.results, made.shares_usd, made.finish_reasons, strict=True)
-    variants = [
-        schemas.Variant(
-            id=id_, text=text, cost=usd, finish_reason=reason, cut=models.is_cut(reason)
-        )
-        for id_, text, usd, reason in parts
-    ]
-    return schemas.TextAnswer(
-        id=variants[0].id,
-        job_id=done.job_id,
-        text=variants[0].text,
-        finish_reason=variants[0].finish_reason,
-        cut=variants[0].cut,
-        variants=variants,
-        usage=_usage(made.usage),
-        cost=made.cost_usd,
-        model=made.model,
-        warning=made.warning,
-    )
+    return schemas.TextAnswer.of(completed)
 
 
 @app.post("/generate/image", tags=["generate"], responses=errors.generating("image"))
@@ -274,37 +246,16 @@ async def generate_image(
     idempotency_key: fields.IdempotencyKey = None,
 ) -> schemas.ImageAnswer:
     """Generate one image; it is kept, and `image_url` opens it for good."""
-    ledger: jobs.Ledger = request.app.state.ledger
-    key = secrets.token_hex(16)
-    of_image = {"size": asked.size, "quality": asked.quality, "image_key": key}
-    job = _job(request, "image", asked, idempotency_key, **of_image)
-    with ledger.place():
-        done = await ledger.earlier(job)
-        if done is None:
-            openai = _configured(request)
+    job = asked.job(_resolved(request, asked.model or settings.image_model), idempotency_key)
+    store = request.app.state.images
 
-            async def generate() -> Generation:
-                made = await openai.generate_image(
-                    asked.model, asked.prompt, asked.size, asked.quality, job.user_id
-                )
-                return await images.keep(request.app.state.images, made, key)
+    async def prepare() -> ledger.Call[ImageResult]:
+        return partial(images.generate, _configured(request), store, job)
 
-            done = await ledger.run(job, generate)
-    made = done.generation
-    if done.replayed:
+    completed = await _ledger(request).generate(job, prepare)
+    if completed.is_replayed:
         response.headers.update(REPLAYED)
-    return schemas.ImageAnswer(
-        id=done.content_ids[0],
-        job_id=done.job_id,
-        image_url=_image_url(request, made),
-        image_expires_at=made.image_expires_at,
-        revised_prompt=made.revised_prompt,
-        usage=_usage(made.usage),
-        cost=made.cost_usd,
-        model=made.model,
-        size=asked.size,
-        warning=made.warning,
-    )
+    return schemas.ImageAnswer.of(completed, _image_url(request, completed.result), job.size)
 
 
 @app.get("/content/history", tags=["content"], responses=errors.reading("limit"))
@@ -340,10 +291,10 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
                 "cut": each.cut,
             }
         )
-        for each in jobs.variants(db, content)
+        for each in records.variants(db, content)
         if each.id != content.id
     ]
-    item.usage = _usage(jobs.usage(job)) if job else None
+    item.usage = schemas.Usage.of(records.usage(job)) if job else None
     return item
 
 
@@ -428,7 +379,7 @@ def compare_variants(
     wanted: Annotated[analytics.schemas.VariantQuery, Query()],
 ) -> analytics.schemas.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
-    variants = jobs.variants(db, _content(db, content_id))
+    variants = records.variants(db, _content(db, content_id))
     compared = analytics.figures.compare(db, variants, wanted)
     both = zip(variants, compared["variants"], strict=True)
     compared["variants"] = [_measured(request, variant, each) for variant, each in both]
@@ -528,49 +479,31 @@ async def _messages(asked: schemas.TextRequest) -> list[dict[str, str]]:
     )
 
 
-def _configured(request: Request) -> openai_client.OpenAIClient:
-    client: openai_client.OpenAIClient | None = request.app.state.openai
-    if client is None:
+def _configured(request: Request) -> client.OpenAIClient:
+    openai: client.OpenAIClient | None = request.app.state.openai
+    if openai is None:
         raise OpenAINotConfigured
-    return client
+    return openai
 
 
 def _resolved(request: Request, model: str) -> str:
     """The model that is asked now where this one is named."""
-    client: openai_client.OpenAIClient | None = request.app.state.openai
-    return client.living(model) if client else model
+    openai: client.OpenAIClient | None = request.app.state.openai
+    return openai.resolve(model) if openai else model
 
 
-def _job(
-    request: Request,
-    job_type: models.JobType,
-    asked: schemas.TextRequest | schemas.ImageRequest,
-    idempotency_key: str | None,
-    **details: Any,
-) -> jobs.Job:
-    default = settings.text_model if job_type == "text" else settings.image_model
-    return jobs.Job(
-        job_type,
-        _resolved(request, asked.model or default),
-        asked.prompt,
-        asked.user_id,
-        idempotency_key,
-        schemas.fingerprint(asked) if idempotency_key else None,
-        **details,
-    )
+def _ledger(request: Request) -> ledger.Ledger:
+    in_app: ledger.Ledger = request.app.state.ledger
+    return in_app
 
 
 def _base_url(request: Request) -> str:
     return settings.public_base_url or str(request.base_url).rstrip("/")
 
 
-def _image_url(request: Request, image: models.GeneratedContent | Generation) -> str:
+def _image_url(request: Request, image: models.GeneratedContent | ImageResult) -> str:
     """Under today's address, made when it is read: none is stored."""
     return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
-
-
-def _usage(usage: Usage | None) -> schemas.Usage | None:
-    return schemas.Usage.model_validate(usage) if usage else None
 
 
 def _shown(request: Request, content: models.GeneratedContent) -> schemas.Content:
@@ -612,10 +545,10 @@ REFUSED_METRICS = {
 ANSWERS: dict[int | type[Exception], Any] = {
     413: _answering(413, errors.BODY_TOO_LARGE),
     OpenAINotConfigured: _answering(503, errors.OPENAI_NOT_CONFIGURED),
-    jobs.NotAccepting: _answering(503, errors.NOT_ACCEPTING, RETRY_AFTER),
-    jobs.KeyInUse: _answering(409, errors.KEY_IN_USE, RETRY_AFTER),
-    jobs.OutcomeUnknown: _answering(409, errors.OUTCOME_UNKNOWN),
-    jobs.KeyReused: _answering(422, [errors.KEY_REUSED]),
+    ledger.NotAccepting: _answering(503, errors.NOT_ACCEPTING, RETRY_AFTER),
+    ledger.KeyInUse: _answering(409, errors.KEY_IN_USE, RETRY_AFTER),
+    ledger.OutcomeUnknown: _answering(409, errors.OUTCOME_UNKNOWN),
+    ledger.KeyReused: _answering(422, [errors.KEY_REUSED]),
     images.ImageNotFound: _answering(404, errors.IMAGE_NOT_FOUND),
     analytics.ingest.UnknownContent: _answering(404, errors.CONTENT_NOT_FOUND),
     analytics.ingest.EventIdReused: _answering(
@@ -663,10 +596,10 @@ async def answer_other_method(request: Request, error: HTTPException) -> JSONRes
     return _answer(405, error.detail, allowed)
 
 
-@app.exception_handler(jobs.JobFailed)
-async def answer_job_failed(request: Request, error: jobs.JobFailed) -> JSONResponse:
+@app.exception_handler(ledger.JobFailed)
+async def answer_job_failed(request: Request, error: ledger.JobFailed) -> JSONResponse:
     log.warning(str(error))
-    return _answer(500, str(error), REPLAYED if error.replayed else None)
+    return _answer(500, str(error), REPLAYED if error.is_replayed else None)
 
 
 @app.exception_handler(images.StoreUnavailable)

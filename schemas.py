@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 from datetime import date
 from typing import Annotated, Any, Self
 
@@ -34,6 +35,9 @@ from fields import (
     UserId,
     invalid,
 )
+from generation import results
+from generation.ledger import Completed
+from generation.results import ImageJob, ImageResult, TextJob, TextResult
 from settings import settings
 
 MAX_VARIANTS = 10
@@ -72,22 +76,28 @@ class TextRequest(Request):
         }
     )
 
-    def details(self) -> dict[str, Any]:
-        """What a job keeps of it, beside the prompt, the model and the user."""
-        return {
-            "n": self.n,
-            "max_tokens": self.max_tokens,
-            "segment_id": self.segment_id,
-            "tone": self.tone or None,
-            "keywords": self.keywords or None,
-        }
+    def job(self, model: str, idempotency_key: str | None) -> TextJob:
+        """The job of this request, for which this model is asked first."""
+        return TextJob(
+            model=model,
+            named_model=self.model,
+            prompt=self.prompt,
+            user_id=self.user_id,
+            idempotency_key=idempotency_key,
+            request_hash=fingerprint(self) if idempotency_key else None,
+            n=self.n,
+            max_tokens=self.max_tokens,
+            segment_id=self.segment_id,
+            tone=self.tone or None,
+            keywords=self.keywords or None,
+        )
 
 
-def fingerprint(asked: Request) -> str:
+def fingerprint(body: Request) -> str:
     """A hash that only the same request has, however its JSON is written. Fields at their default
     are left out of it, so that fields to come change nothing."""
-    said = f"{type(asked).__name__} {asked.model_dump_json(exclude_defaults=True)}"
-    return hashlib.sha256(said.encode()).hexdigest()
+    request = f"{type(body).__name__} {body.model_dump_json(exclude_defaults=True)}"
+    return hashlib.sha256(request.encode()).hexdigest()
 
 
 class Usage(BaseModel):
@@ -98,6 +108,10 @@ class Usage(BaseModel):
     total_tokens: int = Field(examples=[77])
 
     model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def of(cls, usage: results.Usage | None) -> Self | None:
+        return None if usage is None else cls.model_validate(usage)
 
 
 class Variant(BaseModel):
@@ -132,6 +146,36 @@ class TextAnswer(BaseModel):
     cost: Dollars | None = Field(examples=[0.0000705])
     model: str = Field(examples=["gpt-3.5-turbo"])
     warning: str | None = Field(examples=[None])
+
+    @classmethod
+    def of(cls, completed: Completed[TextResult]) -> Self:
+        """The answer that a completed job gives."""
+        result = completed.result
+        variants = [
+            Variant(
+                id=content_id,
+                text=text.text,
+                cost=share_usd,
+                finish_reason=text.finish_reason,
+                cut=models.is_cut(text.finish_reason),
+            )
+            for content_id, text, share_usd in zip(
+                completed.content_ids, result.texts, result.shares_usd, strict=True
+            )
+        ]
+        first = variants[0]
+        return cls(
+            id=first.id,
+            job_id=completed.job_id,
+            text=first.text,
+            finish_reason=first.finish_reason,
+            cut=first.cut,
+            variants=variants,
+            usage=Usage.of(result.bill.usage),
+            cost=result.bill.cost_usd,
+            model=result.bill.model,
+            warning=result.warning,
+        )
 
 
 class TextPreview(BaseModel):
@@ -198,6 +242,20 @@ class ImageRequest(Request):
             )
         return self
 
+    def job(self, model: str, idempotency_key: str | None) -> ImageJob:
+        """The job of this request, for which this model is asked first."""
+        return ImageJob(
+            model=model,
+            named_model=self.model,
+            prompt=self.prompt,
+            user_id=self.user_id,
+            idempotency_key=idempotency_key,
+            request_hash=fingerprint(self) if idempotency_key else None,
+            size=self.size,
+            quality=self.quality,
+            image_key=secrets.token_hex(16),
+        )
+
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -231,6 +289,23 @@ class ImageAnswer(BaseModel):
     model: str = Field(examples=["dall-e-3"])
     size: str = Field(examples=["1024x1024"])
     warning: str | None = Field(examples=[None])
+
+    @classmethod
+    def of(cls, completed: Completed[ImageResult], image_url: str, size: str) -> Self:
+        """The answer that a completed job gives."""
+        result = completed.result
+        return cls(
+            id=completed.content_ids[0],
+            job_id=completed.job_id,
+            image_url=image_url,
+            image_expires_at=result.image_expires_at,
+            revised_prompt=result.revised_prompt,
+            usage=Usage.of(result.bill.usage),
+            cost=result.bill.cost_usd,
+            model=result.bill.model,
+            size=size,
+            warning=result.warning,
+        )
 
 
 class SegmentColumns(Request):

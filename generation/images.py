@@ -1,5 +1,5 @@
-"""Where generated images live and how they are reached for good: in a folder, or in a bucket of S3,
-Google Cloud Storage or Azure."""
+"""Images: asked for, then kept and served for good, from a folder or from a bucket of S3, Google
+Cloud Storage or Azure."""
 
 import asyncio
 import base64
@@ -8,6 +8,8 @@ import os
 import re
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,26 @@ from sqlalchemy import select
 
 import database
 import models
-from generation import download
-from generation.results import Generation
-from settings import settings, stop
+import pricing
+from generation import download, responses
+from generation.client import OpenAIClient, Request, safety_identifier
+from generation.results import (
+    Bill,
+    GenerationError,
+    ImageJob,
+    ImageResult,
+    Response,
+    Usage,
+)
+from settings import stop
 
 TYPES = {ending: kind for kind, ending in download.ENDINGS.items()}
 NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(TYPES)})")
+# The contract's names of qualities, in gpt-image's words.
+GPT_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
 KEEP_SECONDS = 30  # to fetch an image and to store it
 # OpenAI's URLs of images live 60 minutes: its images API reference, 2026-11-22.
-UPSTREAM_URL_LIVES = timedelta(minutes=60)
+PROVIDER_URL_LIVES = timedelta(minutes=60)
 CLOUD_OPTIONS: Any = {
     # Plain http only where an endpoint of one's own says so, such as AWS_ENDPOINT_URL.
     "client_options": {"connect_timeout": "5s", "timeout": "20s", "allow_http": True},
@@ -73,28 +86,106 @@ async def check(store: ObjectStore) -> None:
         log.warning("IMAGE_STORE does not answer as it should, images may not last: %s", error)
 
 
-async def keep(store: ObjectStore, made: Generation, key: str) -> Generation:
+async def generate(client: OpenAIClient, store: ObjectStore, job: ImageJob) -> ImageResult:
+    """Ask for one image, and keep it. Raises GenerationError where none came, and KeyError for a
+    model without a price."""
+    wanted = job.named_model or client.image.default_model
+    outcome = await client.ask(
+        Request(client.image, wanted, partial(_body, job), client.image.ends_at)
+    )
+    if not isinstance(outcome, Response):
+        bill = Bill(outcome.model, outcome.cost_usd, None, outcome.attempts, outcome.request_id)
+        raise GenerationError(outcome.reason, bill, is_unanswered=outcome.is_unanswered)
+    result = _result(client, job, outcome)
+    return await _keep(store, result, job.image_key, client.base_url)
+
+
+def _body(job: ImageJob, model: str) -> dict[str, Any]:
+    quality = job.quality
+    known = pricing.image_model(model)
+    if known and known.bills_tokens:
+        quality = GPT_IMAGE_QUALITIES.get(quality, quality)
+    body = {"model": model, "prompt": job.prompt, "size": job.size, "quality": quality, "n": 1}
+    body.update(safety_identifier(job.user_id))
+    return body
+
+
+def _result(client: OpenAIClient, job: ImageJob, response: Response) -> ImageResult:
+    usage = responses.image_usage(response.body)
+    cost_usd = _cost_usd(job, response, usage, client.is_regional)
+    bill = Bill(response.model, cost_usd, usage, response.attempts, response.request_id)
+    image = responses.image(response.body)
+    url = responses.image_url(image)
+    if url is None:
+        known = pricing.image_model(response.model)
+        if not (known and known.bills_tokens):
+            # Tokens are billed whatever came of them; whether an image is, nobody knows.
+            bill = replace(bill, cost_usd=None)
+        why = responses.reason(response.body) or "OpenAI answered without an image."
+        raise GenerationError(client.without_key(why), bill)
+    return ImageResult(
+        bill,
+        url,
+        responses.plain_text(responses.dig(image, "revised_prompt")) or None,
+        warning=" ".join(client.substitutions(client.image, job, [response])) or None,
+    )
+
+
+def _cost_usd(
+    job: ImageJob, response: Response, usage: Usage | None, is_regional: bool
+) -> Decimal | None:
+    if responses.service_tier(response.body) not in pricing.LIST_TIERS:
+        return None  # images are sold at no other
+    tokens = None
+    if usage and (usage.completion_tokens or not responses.has_result(response.body)):
+        tokens = _tokens(response.body, usage)
+    return pricing.image_cost_usd(
+        response.model, job.quality, job.size, tokens, regional=is_regional
+    )
+
+
+def _tokens(body: Any, usage: Usage) -> pricing.ImageTokens:
+    """What the image took. No token is free: what the counts leave open, or where they contradict
+    each other, is the dearest that they can mean."""
+    details = responses.dig(body, "usage", "input_tokens_details")
+    images = responses.count(responses.dig(details, "image_tokens")) or 0
+    text = responses.count(responses.dig(details, "text_tokens"))
+    if text is None:
+        text = max(0, usage.prompt_tokens - images)
+    images += max(0, usage.prompt_tokens - images - text)
+    # All output is billed as image: no model of the table has another price for text.
+    details = responses.dig(body, "usage", "output_tokens_details")
+    counted = 0
+    for name in ("image_tokens", "text_tokens"):
+        counted += responses.count(responses.dig(details, name)) or 0
+    output = max(usage.completion_tokens, counted, usage.total_tokens - text - images)
+    return pricing.ImageTokens(text, images, output, min(usage.cached_tokens or 0, text))
+
+
+async def _keep(
+    store: ObjectStore, result: ImageResult, key: str, base_url: str | None
+) -> ImageResult:
     """The image under its name in the store, once it is there. Where that fails, what was paid for
-    is not lost: it stays at the upstream's URL, or in a data: URL, and the log says why."""
+    is not lost: it stays at the provider's URL, or in a data: URL, and the log says why."""
+    is_here = result.result.startswith("data:")
     try:
         async with asyncio.timeout(KEEP_SECONDS):
-            if made.result.startswith("data:"):
-                image = base64.b64decode(made.result.partition(",")[2])
-                kind = _kind(image)
+            if is_here:
+                image = base64.b64decode(result.result.partition(",")[2])
+                media_type = _type_of(image)
             else:
-                image, kind = await download.fetch(
-                    made.result, await download.is_private(settings.openai_base_url)
-                )
-            name = f"{key}.{download.ENDINGS[kind]}"
+                is_private = await download.is_private(base_url)
+                image, media_type = await download.fetch(result.result, is_private)
+            name = f"{key}.{download.ENDINGS[media_type]}"
             await obstore.put_async(store, name, image)
             if isinstance(store, LocalStore) and store.prefix:
                 await asyncio.to_thread(_flush, Path(store.prefix) / name)
     except (Exception, asyncio.CancelledError) as error:
         log.error("An image could not be stored: %s", download.first_line(error))
-        if made.result.startswith("data:"):
-            return made
-        return replace(made, image_expires_at=models.utc_now() + UPSTREAM_URL_LIVES)
-    return replace(made, result=name, image_name=name)
+        if is_here:
+            return result
+        return replace(result, image_expires_at=models.utc_now() + PROVIDER_URL_LIVES)
+    return replace(result, result=name, image_name=name)
 
 
 async def read(store: ObjectStore, name: str, *, head: bool = False) -> "obstore.GetResult":
@@ -150,7 +241,7 @@ def _flush(path: Path) -> None:
             os.close(descriptor)
 
 
-def _kind(image: bytes) -> str:
+def _type_of(image: bytes) -> str:
     """By its first bytes; OpenAI sends PNG unless it is asked for something else."""
     if image.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"

@@ -6,6 +6,8 @@ import models
 # cookbook, How to count tokens with tiktoken).
 TEMPLATE_TOKENS = 32
 
+Messages = list[dict[str, str]]
+
 
 def text_messages(
     prompt: str,
@@ -13,8 +15,8 @@ def text_messages(
     tone: str | None = None,
     keywords: list[str] | None = None,
     segment: models.Segment | None = None,
-) -> list[dict[str, str]]:
-    """The chat messages that ask for this copy."""
+) -> Messages:
+    """Write the chat messages that ask for this copy."""
     lines = [
         "You are a marketing copywriter. Write exactly what the user asks for and nothing else.",
         "Answer in the language of the user's message.",

@@ -1,12 +1,34 @@
-"""What a refusal means, read by pure functions: why, and what it is about."""
+"""What a refusal means, read by pure functions: why, what it is about, and what to do."""
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from generation import bodies
-from generation.responses import dig, plain_text, reason
+import httpx2
 
+from generation import bodies
+from generation.responses import dig, plain_text, reason, request_id, retry_after_seconds
+from generation.results import Failure
+
+MAX_REASON = 500  # characters
+# Shorter, a key is no secret, but what a server without keys is given.
+SHORTEST_SECRET = 12
+SHORTEST_PIECE = 6
+PIECES = re.compile(r"[\w-]+")
+GATEWAY_TIMEOUTS = (408, 504, 524)
+# Cloudflare's words for an origin that no request has reached: its documentation of 5xx errors.
+UNREACHED_ORIGIN = (521, 522, 523, 525, 526)
+# What to do about a 401 or a 403 that is not about the key itself, by its code or its words.
+ACCESS_ADVICE = {
+    "incorrect_hostname": "Set OPENAI_BASE_URL to the host of this key's region.",
+    "mismatched_organization": "OPENAI_ORG_ID must name the organization of OPENAI_API_KEY.",
+    "mismatched_project": "OPENAI_PROJECT_ID must name the project of OPENAI_API_KEY.",
+    "must be verified": "Verify it in your OpenAI account, or name another model.",
+    "unsupported_country": "Run this service where OpenAI is available.",
+    "model_not_found": "Allow the model in the project's settings, or name another model.",
+    "ip_not_authorized": "Allow this machine's address in the project's settings.",
+    "insufficient_permissions": "Give the key in OPENAI_API_KEY the permission that is missing.",
+}
 # A refusal of n, in words: its name as a name, or that there is to be one text. And by code, type
 # or words, what else a refusal may be about.
 ABOUT_N = re.compile(
@@ -70,6 +92,69 @@ def read(content: bytes, charset: str | None = None) -> Refusal:
     loc = dig(body, "detail", 0, "loc")
     param = _word(dig(error, "param")) or _word(loc[-1] if isinstance(loc, list) and loc else "")
     return Refusal(reason(body), code, param.rpartition(".")[2], is_providers)
+
+
+def failure(response: httpx2.Response, n: int, api_key: str) -> Failure:
+    """What an error status means for the bill, for another attempt, and for people; `n` is how
+    many texts were asked for in one."""
+    status, headers = response.status_code, response.headers
+    refusal = read(response.content, response.charset_encoding)
+    # What the provider says itself, it did not bill; a gateway that gave up waiting, or whose
+    # origin broke off, cannot know.
+    is_lost = status >= 500 and status not in UNREACHED_ORIGIN and not refusal.is_providers
+    is_unanswered = is_lost or status in GATEWAY_TIMEOUTS
+    refuses_n = n > 1 and status in (400, 422) and refusal.is_about_n
+    is_passing = status in (409, 429) or status >= 500
+    is_final = headers.get("x-should-retry", "").lower() == "false" or refusal.is_about_money
+    why = _why(status, refusal, api_key)
+    if is_unanswered:
+        why = f"{why.rstrip('.')}; the call may have been billed."
+    return Failure(
+        why,
+        is_unanswered=is_unanswered,
+        lacks_model=status in (400, 404) and "model_not_found" in refusal.code.split(),
+        refuses_n=refuses_n,
+        names_n=refuses_n and refusal.param == "n",  # in words, it may be a stray one
+        is_retryable=is_passing and not is_unanswered and not is_final,
+        retry_after_seconds=retry_after_seconds(headers.get("retry-after", "")),
+        request_id=request_id(response),
+    )
+
+
+def _why(status: int, refusal: Refusal, api_key: str) -> str:
+    """The provider's own words, and what to do."""
+    words = without_key(refusal.reason, api_key)
+    if status not in (401, 403):
+        return f"OpenAI answered {status}: {words or 'no reason given'}"
+    words = words.rstrip(".")
+    for cause, advice in ACCESS_ADVICE.items():
+        if cause in f"{refusal.code} {refusal.reason}":
+            words = words or without_key(refusal.code, api_key)
+            return f"OpenAI denied access ({status}): {words}. {advice}"
+    quoted = words and f" It says: {words}."
+    if status == 401:
+        return f"OpenAI rejected the API key (401). Check OPENAI_API_KEY.{quoted}"
+    return f"OpenAI denied access (403). Check what the key in OPENAI_API_KEY may use.{quoted}"
+
+
+def without_key(text: str, api_key: str) -> str:
+    """The text without the words that hold the key, or its beginning or end, cut or masked."""
+    words = [_hidden(word, api_key) for word in text.split()]
+    return " ".join(words)[:MAX_REASON]
+
+
+def _hidden(word: str, api_key: str) -> str:
+    pieces = PIECES.findall(word)
+    holds_key = "***" in word or any(_is_of_key(piece, api_key) for piece in pieces)
+    return "[hidden]" if holds_key else word
+
+
+def _is_of_key(piece: str, api_key: str) -> bool:
+    """Whether it is a key, or the beginning, the middle or the end of this one."""
+    if len(api_key) < SHORTEST_SECRET:
+        return piece == api_key or piece.startswith("sk-")
+    is_middle = len(piece) >= SHORTEST_PIECE and piece in api_key
+    return is_middle or piece.startswith("sk-") or api_key in piece or piece.endswith(api_key[-4:])
 
 
 def _word(value: Any) -> str:

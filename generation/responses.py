@@ -257,6 +257,23 @@ def image(answer: Any) -> Any:
     return found if _is_image(found) else None
 
 
+def image_url(image: Any) -> str | None:
+    """Where the image is: its http(s): URL, or a data: URL with the image itself; None where there
+    is neither."""
+    url, encoded = _stripped(dig(image, "url")), _stripped(dig(image, "b64_json"))
+    if url.startswith("data:") and not encoded:  # some gateways send one, in either place
+        encoded = url
+    encoded = "".join(encoded.rpartition(",")[2].split())
+    encoded += "=" * (-len(encoded) % 4)  # which some leave out
+    if encoded:
+        return f"data:image/png;base64,{encoded}"
+    return url if url.lower().startswith(("http://", "https://")) else None
+
+
+def _stripped(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
 def reason(answer: Any) -> str:
     """What a server gives as its reason, wherever it puts it."""
     if isinstance(answer, list):

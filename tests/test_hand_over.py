@@ -11,9 +11,10 @@ import pytest
 
 import models
 import pricing
-from generation import client as openai_client
+from generation import client as client_module
+from generation import variants
 from generation.client import OpenAIClient
-from generation.results import Generation, GenerationError
+from generation.results import GenerationError, TextJob, TextResult
 from settings import settings
 from tests.conftest import KEY, NewDatabase, Service, StandIn, running
 
@@ -36,8 +37,14 @@ def ask(stand_in: StandIn, call: Call, **others: Any) -> Any:
     return asyncio.run(run())
 
 
+async def write(client: OpenAIClient, model: str | None, n: int = 1) -> TextResult:
+    wanted = model or client.text.default_model
+    job = TextJob(model=wanted, named_model=model, prompt="", max_tokens=100, n=n, user_id=7)
+    return await variants.generate(client, job, HELLO)
+
+
 def text(model: str) -> Call:
-    return lambda client: client.generate_text(model, HELLO, 100)
+    return lambda client: write(client, model)
 
 
 def asked_models(stand_in: StandIn) -> list[str]:
@@ -158,8 +165,8 @@ def test_an_answer_by_another_model_than_the_one_named_says_so(
 
     async def twice(client: OpenAIClient) -> list[str | None]:
         name = model if named else None
-        made = [await client.generate_text(name, HELLO, 100, n=2) for _ in range(2)]
-        assert {each.model for each in made} == {successor}
+        made = [await write(client, name, n=2) for _ in range(2)]
+        assert {each.bill.model for each in made} == {successor}
         return [each.warning for each in made]
 
     first, second = ask(stand_in, twice, text_model=model)
@@ -189,21 +196,21 @@ def test_the_answer_and_the_books_tell_of_another_model(tmp_path: Path, stand_in
 def test_a_stray_refusal_of_a_model_that_lives_is_forgotten(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_client, "REMEMBER_SECONDS", 0.2)
+    monkeypatch.setattr(client_module, "REMEMBER_SECONDS", 0.2)
     stray = '{"error": {"message": "no such model", "code": "model_not_found"}}'
 
     async def until_asked_again(client: OpenAIClient) -> None:
         for model in ("gpt-4o", "gpt-4"):  # lives until 2027; ended in 2026
             stand_in.will("verbatim", status=404, body=stray)
-            await client.generate_text(model, HELLO, 100)
-            assert client.living(model) != model
+            await write(client, model)
+            assert client.resolve(model) != model
         deadline = asyncio.get_running_loop().time() + 30
-        while client.living("gpt-4o") != "gpt-4o":
+        while client.resolve("gpt-4o") != "gpt-4o":
             assert asyncio.get_running_loop().time() < deadline
             await asyncio.sleep(0.02)
-        made = await client.generate_text("gpt-4o", HELLO, 100)
-        assert (made.model, made.warning) == ("gpt-4o", None)
-        assert client.living("gpt-4") != "gpt-4", "what has ended is remembered for good"
+        made = await write(client, "gpt-4o")
+        assert (made.bill.model, made.warning) == ("gpt-4o", None)
+        assert client.resolve("gpt-4") != "gpt-4", "what has ended is remembered for good"
 
     ask(stand_in, until_asked_again)
 
@@ -217,12 +224,12 @@ def test_a_chain_of_successors_is_followed_and_a_loop_ends(
 
     stand_in.retire(**{"gpt-4": 404, "gpt-4o": 400})
 
-    async def twice(client: OpenAIClient) -> list[Generation]:
-        return [await client.generate_text("gpt-4", HELLO, 100) for _ in range(2)]
+    async def twice(client: OpenAIClient) -> list[TextResult]:
+        return [await write(client, "gpt-4") for _ in range(2)]
 
     first, second = ask(stand_in, twice)
-    assert (first.model, first.attempts) == (LUNA, 3)
-    assert (second.model, second.attempts) == (LUNA, 1)
+    assert (first.bill.model, first.bill.attempts) == (LUNA, 3)
+    assert (second.bill.model, second.bill.attempts) == (LUNA, 1)
     assert asked_models(stand_in) == ["gpt-4", "gpt-4o", LUNA, LUNA]
 
     stand_in.forget()
@@ -239,13 +246,13 @@ def test_what_the_successor_costs_all_the_same_is_booked_on_it(stand_in: StandIn
 
     async def twice(client: OpenAIClient) -> GenerationError:
         with pytest.raises(GenerationError) as failed:
-            await client.generate_text("gpt-3.5-turbo", HELLO, 100)
-        assert client.living("gpt-3.5-turbo") == LUNA
-        await client.generate_text("gpt-3.5-turbo", HELLO, 100)
+            await write(client, "gpt-3.5-turbo")
+        assert client.resolve("gpt-3.5-turbo") == LUNA
+        await write(client, "gpt-3.5-turbo")
         return failed.value
 
     failed = ask(stand_in, twice)
-    assert (failed.model, failed.cost_usd) == (LUNA, Decimal("0.000051"))
+    assert (failed.bill.model, failed.bill.cost_usd) == (LUNA, Decimal("0.000051"))
     assert asked_models(stand_in) == ["gpt-3.5-turbo", LUNA, LUNA], "remembered all the same"
 
 
@@ -253,7 +260,7 @@ def test_what_the_successor_costs_all_the_same_is_booked_on_it(stand_in: StandIn
 def test_each_model_gets_the_parameters_it_takes(stand_in: StandIn, model: str) -> None:
     """The stand-in refuses what OpenAI refuses."""
     efforts = {"gpt-6-luna": "none", "gpt-6.1-terra": "none", "gpt-6.1-sol": "low"}
-    assert ask(stand_in, text(model)).model == model
+    assert ask(stand_in, text(model)).bill.model == model
     (asked,) = stand_in.asked
     assert asked["body"].get("reasoning_effort") == efforts.get(model)
     assert asked["body"]["max_completion_tokens"] == 100
@@ -273,7 +280,7 @@ def test_only_a_missing_model_hands_over(stand_in: StandIn, status: int, code: s
 
 def test_a_prompt_is_the_same_for_the_successor(stand_in: StandIn) -> None:
     stand_in.retire(**{"gpt-3.5-turbo": 404})
-    ask(stand_in, lambda client: client.generate_text("gpt-3.5-turbo", HELLO, 100, user_id=7))
+    ask(stand_in, text("gpt-3.5-turbo"))
     first, second = (asked["body"] for asked in stand_in.asked)
     assert first["safety_identifier"] == second["safety_identifier"]
     assert first["messages"] == second["messages"] == HELLO

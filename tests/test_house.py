@@ -16,10 +16,11 @@ FLOORS = (
     ("settings", "pricing", "models"),
     ("database", "generation.group_commit", "generation.bodies", "generation.results"),
     ("generation.responses", "generation.connection", "generation.download", "generation.prompts"),
-    ("generation.refusals", "generation.images", "analytics.significance"),
+    ("generation.refusals", "generation.records", "analytics.significance"),
     ("fields", "process", "generation.client"),
-    ("analytics.schemas", "errors"),
-    ("analytics.ingest", "analytics.figures", "generation.ledger", "schemas", "images"),
+    ("generation.images", "generation.variants", "analytics.schemas", "errors"),
+    ("analytics.ingest", "analytics.figures", "generation.ledger", "images"),
+    ("schemas",),
     ("main",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

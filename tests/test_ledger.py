@@ -19,8 +19,9 @@ from sqlalchemy import text, update
 
 import database
 import models
-from generation import ledger as jobs
-from generation.results import Generation, GenerationError
+from generation import ledger, records
+from generation.records import Opening, Settlement
+from generation.results import Bill, GenerationError, TextJob, TextResult, WrittenText
 from tests.conftest import (
     COFFEE,
     NewDatabase,
@@ -142,7 +143,9 @@ def test_what_a_killed_process_left_is_unknown_after_the_next_start(
             with pytest.raises(Exception, match=r"disconnected|reset"):
                 each.result()
     first, second = service.rows(models.GenJob)
-    assert first["expires_at"] - first["created_at"] >= timedelta(seconds=60 + jobs.SETTLE_SECONDS)
+    assert first["expires_at"] - first["created_at"] >= timedelta(
+        seconds=60 + ledger.SETTLE_SECONDS
+    )
     expire(service, first["id"])
     with running(url, OPENAI_BASE_URL=stand_in.url) as service:
         wait_until(lambda: service.rows(models.GenJob)[0]["status"] == "unknown", "the first")
@@ -379,13 +382,23 @@ def test_connections_that_the_server_cut_are_replaced_unnoticed(
         assert len(service.rows(models.GenJob)) == 2
 
 
+JOB = TextJob(model="gpt-4", prompt="아침", max_tokens=150)
+OPENING = Opening(JOB, timedelta(minutes=2))
+
+
+def settlement_of(job_id: int) -> Settlement:
+    bill = Bill("gpt-4", Decimal("0.01"))
+    result = TextResult(bill, (WrittenText("좋은 아침", "stop"),))
+    return Settlement(job_id, JOB, result, models.utc_now())
+
+
 @pytest.fixture
 def opened(new_database: NewDatabase) -> Iterator[tuple[Any, int]]:
     """A connection to a database of today, and the id of a pending job there."""
     engine = database_engine(new_database())
     database.bring_up(engine)
     with engine.connect() as connection:
-        (job_id,) = jobs._write(connection, [jobs.Job("text", "gpt-4", "아침")])
+        (job_id,) = records.write(connection, [OPENING])
         connection.commit()
         assert job_id
         yield connection, job_id
@@ -393,11 +406,10 @@ def opened(new_database: NewDatabase) -> Iterator[tuple[Any, int]]:
 
 def test_a_settlement_written_twice_stands_once(opened: tuple[Any, int]) -> None:
     connection, job_id = opened
-    made = Generation("좋은 아침", "gpt-4", Decimal("0.01"))
-    settlement = jobs._settlement(jobs.Job("text", "gpt-4", "아침"), job_id, made)
-    (content_id,) = jobs._write(connection, [settlement])
+    settlement = settlement_of(job_id)
+    (content_id,) = records.write(connection, [settlement])
     connection.commit()
-    assert jobs._write(connection, [replace(settlement, again=True)]) == [content_id]
+    assert records.write(connection, [replace(settlement, again=True)]) == [content_id]
     assert connection.execute(text("SELECT count(*) FROM generated_content")).scalar() == 1
 
 
@@ -405,9 +417,8 @@ def test_a_settlement_that_meets_its_first_try_in_one_group_stands_once(
     opened: tuple[Any, int],
 ) -> None:
     connection, job_id = opened
-    made = Generation("좋은 아침", "gpt-4", Decimal("0.01"))
-    settlement = jobs._settlement(jobs.Job("text", "gpt-4", "아침"), job_id, made)
-    first, second = jobs._write(connection, [settlement, replace(settlement, again=True)])
+    settlement = settlement_of(job_id)
+    first, second = records.write(connection, [settlement, replace(settlement, again=True)])
     assert first == second
     assert connection.execute(text("SELECT count(*) FROM generated_content")).scalar() == 1
 
@@ -438,14 +449,13 @@ def test_a_first_try_that_is_still_committing_is_waited_for(
 ) -> None:
     engine = database_engine(new_postgresql())
     database.bring_up(engine)
-    job = jobs.Job("text", "gpt-4", "아침")
     with engine.begin() as connection:
-        (job_id,) = jobs._write(connection, [job])
+        (job_id,) = records.write(connection, [OPENING])
     assert job_id
-    settlement = jobs._settlement(job, job_id, Generation("좋은 아침", "gpt-4", Decimal("0.01")))
+    settlement = settlement_of(job_id)
     with engine.connect() as first, engine.connect() as second, ThreadPoolExecutor() as pool:
-        (content_id,) = jobs._write(first, [settlement])
-        again = pool.submit(jobs._write, second, [replace(settlement, again=True)])
+        (content_id,) = records.write(first, [settlement])
+        again = pool.submit(records.write, second, [replace(settlement, again=True)])
         mine = "FROM pg_stat_activity WHERE datname = current_database()"
         blocked = text(f"SELECT 1 {mine} AND wait_event_type = 'Lock'")
         with engine.connect() as watching:
@@ -472,12 +482,10 @@ def test_the_key_belongs_to_the_job_that_holds_it_whatever_the_ids(
 
 def test_a_late_settlement_corrects_what_was_held_for_dead(opened: tuple[Any, int]) -> None:
     connection, job_id = opened
-    job = jobs.Job("text", "gpt-4", "아침")
-    given_up = GenerationError("gone", unanswered=True)
-    jobs._write(connection, [jobs._settlement(job, job_id, given_up)])
+    given_up = GenerationError("gone", Bill("gpt-4", None), is_unanswered=True)
+    records.write(connection, [replace(settlement_of(job_id), outcome=given_up)])
     connection.commit()
-    late = jobs._settlement(job, job_id, Generation("좋은 아침", "gpt-4", Decimal("0.01")))
-    jobs._write(connection, [replace(late, again=True)])
+    records.write(connection, [replace(settlement_of(job_id), again=True)])
     row = connection.execute(text("SELECT status, error_message FROM gen_jobs")).one()
     assert tuple(row) == ("completed", None)
 

@@ -23,9 +23,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from generation import connection
+from generation import connection, variants
 from generation.client import OpenAIClient
-from generation.results import Generation, GenerationError
+from generation.results import GenerationError, TextJob
 from settings import settings
 from tests.conftest import EXAMPLE, KEY, ROOT, StandIn, running
 from tests.test_database import fails_to_start
@@ -115,11 +115,15 @@ def listening(
         server.server_close()
 
 
-def ask(url: str) -> Generation:
-    async def run() -> Generation:
+def ask(url: str) -> str:
+    """The text that comes of it."""
+
+    async def run() -> str:
         client = OpenAIClient(KEY, replace(settings, openai_base_url=url, max_attempts=2))
         try:
-            return await client.generate_text("gpt-4", [{"role": "user", "content": "안녕"}], 9)
+            job = TextJob(model="gpt-4", prompt="안녕", max_tokens=9)
+            hello = [{"role": "user", "content": "안녕"}]
+            return (await variants.generate(client, job, hello)).texts[0].text
         finally:
             await client.close()
 
@@ -130,9 +134,9 @@ def failure(url: str, attempts: int = 1) -> str:
     """Why nothing came of it, after so many of two attempts."""
     with pytest.raises(GenerationError) as failed:
         ask(url)
-    assert failed.value.cost_usd == 0
-    assert not failed.value.unanswered
-    assert failed.value.attempts == attempts
+    assert failed.value.bill.cost_usd == 0
+    assert not failed.value.is_unanswered
+    assert failed.value.bill.attempts == attempts
     assert "geheim" not in str(failed.value)
     host, said, why = str(failed.value).partition(" cannot be reached: ")
     assert (host, said) == ("127.0.0.1", " cannot be reached: ")
@@ -167,7 +171,7 @@ def test_ssl_cert_file_makes_a_ca_of_ones_own_trusted(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", certificate(tmp_path))
     with listening(certificate=os.environ["SSL_CERT_FILE"]) as server:
-        assert ask(f"https://{server}/v1").result == "좋은 아침"
+        assert ask(f"https://{server}/v1") == "좋은 아침"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_what_a_proxy_says_is_said(
 def test_a_proxy_gets_its_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening(authorization=aiohttp.encode_basic_auth("me", "p@1")) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://me:p%401@{proxy}")
-        assert ask("http://127.0.0.1:9/v1").result == "좋은 아침"
+        assert ask("http://127.0.0.1:9/v1") == "좋은 아침"
 
 
 def test_who_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,4 +278,4 @@ def test_a_proxy_for_other_servers_is_no_obstacle(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert ask(stand_in.url).result.startswith("[stand-in")
+    assert ask(stand_in.url).startswith("[stand-in")
