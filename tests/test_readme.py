@@ -1,4 +1,4 @@
-"""The curl examples of both READMEs, executed as they stand."""
+"""The curl examples of both READMEs and of docs/, executed as they stand."""
 
 import json
 import re
@@ -15,15 +15,18 @@ BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 BASH = shutil.which("bash")
 
 
-def curl_examples(readme: Path) -> list[str]:
-    blocks: list[str] = BLOCK.findall(readme.read_text())
+def curl_examples(readme: Path, docs: Path) -> list[str]:
+    pages = [readme, *sorted(docs.glob("*.md"))]
+    blocks: list[str] = BLOCK.findall("\n".join(page.read_text() for page in pages))
     return [block for block in blocks if "http://localhost:8000/" in block and "curl" in block]
 
 
 @pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="no bash or no curl here")
-@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
-def test_the_curl_examples_work(service: Service, stand_in: StandIn, name: str) -> None:
-    examples = curl_examples(ROOT / name)
+@pytest.mark.parametrize(("readme", "docs"), [("README.md", "docs"), ("README.ko.md", "docs/ko")])
+def test_the_curl_examples_work(
+    service: Service, stand_in: StandIn, readme: str, docs: str
+) -> None:
+    examples = curl_examples(ROOT / readme, ROOT / docs)
     assert len(examples) == 6
     # A failing status must fail the example.
     script = 'set -e\ncurl() { command curl --fail-with-body "$@"; echo; }\n' + "\n".join(examples)
