@@ -1,4 +1,4 @@
-"""The curl examples of both READMEs and of docs/, executed as they stand."""
+"""Both READMEs and docs/: their curl examples run, their links lead on, their languages agree."""
 
 import json
 import re
@@ -12,6 +12,10 @@ import models
 from tests.conftest import ROOT, Service, StandIn
 
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BASH = shutil.which("bash")
 
 
@@ -19,6 +23,39 @@ def curl_examples(readme: Path, docs: Path) -> list[str]:
     pages = [readme, *sorted(docs.glob("*.md"))]
     blocks: list[str] = BLOCK.findall("\n".join(page.read_text() for page in pages))
     return [block for block in blocks if "http://localhost:8000/" in block and "curl" in block]
+
+
+def headings(page: Path) -> list[tuple[str, str]]:
+    """The level and the words of each, in order."""
+    found: list[tuple[str, str]] = HEADING.findall(FENCED.sub("", page.read_text()))
+    return found
+
+
+def anchors(page: Path) -> list[str]:
+    """What a link names each heading by, as GitHub makes it of the words."""
+    return [re.sub(r"[^\w -]", "", words.lower()).replace(" ", "-") for _, words in headings(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_between_the_pages_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / (path or page.name)
+        assert target.is_file(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_both_languages_have_the_same_pages_with_the_same_headings() -> None:
+    names = {page.name for page in ROOT.glob("docs/*.md")}
+    assert names == {page.name for page in ROOT.glob("docs/ko/*.md")}
+    pairs = [(ROOT / "docs" / name, ROOT / "docs/ko" / name) for name in names]
+    pairs.append((ROOT / "README.md", ROOT / "README.ko.md"))
+    for english, korean in pairs:
+        levels = [level for level, _ in headings(english)]
+        assert levels == [level for level, _ in headings(korean)], english.name
 
 
 @pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="no bash or no curl here")
