@@ -3,11 +3,13 @@
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pricing
+from tests import price_tables
 from tests.conftest import ROOT
 
 # US dollars per million tokens: input, cached input, cache writes, output.
@@ -76,6 +78,12 @@ def test_the_docs_say_when_every_row_was_checked(docs: str, words: str) -> None:
     text = (ROOT / docs / "models-and-prices.md").read_text()
     for row in (pricing.TEXT_MODELS | pricing.IMAGE_MODELS).values():
         assert words.format(row.checked_on) in text
+
+
+@pytest.mark.parametrize("page", price_tables.PAGES)
+def test_the_docs_show_the_prices_of_the_code(page: Path) -> None:
+    text = page.read_text()
+    assert text == price_tables.rendered(text), "renew: .venv/bin/python -m tests.price_tables"
 
 
 @pytest.mark.parametrize("model", TEXT_PRICES)
