@@ -58,6 +58,11 @@ def test_both_languages_have_the_same_pages_with_the_same_headings() -> None:
         assert levels == [level for level, _ in headings(korean)], english.name
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_a_readme_is_read_at_one_sitting(name: str) -> None:
+    assert len((ROOT / name).read_text().splitlines()) <= 200
+
+
 @pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="no bash or no curl here")
 @pytest.mark.parametrize(("readme", "docs"), [("README.md", "docs"), ("README.ko.md", "docs/ko")])
 def test_the_curl_examples_work(
