@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportions_ztest
 
 import models
+from tests import figures
 from tests.conftest import Service
 
 COUNTED = ("impressions", "clicks", "conversions")
@@ -45,10 +44,10 @@ def test_the_leader_is_ahead_of_each_other_one_beyond_chance(service: Service) -
     assert [each["enough_data"] for each in variants] == [True] * 4 + [False]
     others = [0, 2, 3]
     clicks = [each["clicks"] for each in variants]
-    p_values = [proportions_ztest([120, clicks[n]], [2000, 2000])[1] for n in others]
+    p_values = [figures.frozen("p_value", [[120, 2000], [clicks[n], 2000]]) for n in others]
     assert [variants[n]["p_value"] for n in others] == pytest.approx(p_values)
-    holm = multipletests(p_values, method="holm")[1]
-    assert [variants[n]["p_value_holm"] for n in others] == pytest.approx(list(holm))
+    holm = figures.frozen("holm", p_values)
+    assert [variants[n]["p_value_holm"] for n in others] == pytest.approx(holm)
     for place in (1, 4):  # in front, and never seen
         assert variants[place]["p_value"] is variants[place]["p_value_holm"] is None
     assert compare(service, ids[4]) == compared, "from whichever sibling"

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from statsmodels.stats.proportion import proportion_confint
 
 import models
+from tests import figures
 from tests.conftest import Service
 
 PATH = "/analytics/content"
@@ -47,7 +47,7 @@ def test_the_figures_of_one_text(service: Service) -> None:
     assert list(row)[:2] == ["content_id", "job_id"]
 
     def interval(hits: int, trials: int) -> Any:
-        low, high = proportion_confint(hits, trials, method="wilson")
+        low, high = figures.frozen("interval", (hits, trials))
         return pytest.approx([low * 100, high * 100])
 
     assert row == {

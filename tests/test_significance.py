@@ -2,13 +2,12 @@
 
 import random
 from itertools import pairwise
+from math import exp, lgamma, log
 
-import numpy as np
 import pytest
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
 from analytics import significance
+from tests import figures
 
 COUNTS = [(0, 10), (1, 10), (10, 10), (45, 1000), (999, 1000), (3, 40), (120_000, 3_000_000)]
 EXPERIMENTS = 4000
@@ -17,9 +16,8 @@ EXPERIMENTS = 4000
 @pytest.mark.parametrize(("hits", "trials"), COUNTS)
 def test_wilson_intervals_are_those_of_statsmodels(hits: int, trials: int) -> None:
     interval = significance.wilson_interval(hits, trials)
-    assert interval == pytest.approx(
-        proportion_confint(hits, trials, alpha=0.05, method="wilson"), abs=1e-12
-    )
+    expected = figures.frozen("interval", (hits, trials))
+    assert interval == pytest.approx(tuple(expected), abs=1e-12)
     assert interval
     low, high = interval
     assert 0 <= low <= hits / trials <= high <= 1
@@ -35,8 +33,7 @@ def test_counts_that_are_no_rate_have_no_interval_and_no_p_value(hits: int, tria
 @pytest.mark.parametrize("ours", COUNTS)
 @pytest.mark.parametrize("theirs", [(40, 1000), (7, 50), (3, 10)])
 def test_p_values_are_those_of_statsmodels(ours: tuple[int, int], theirs: tuple[int, int]) -> None:
-    (hits, trials), (other_hits, other_trials) = ours, theirs
-    _, expected = proportions_ztest([hits, other_hits], [trials, other_trials])
+    expected = figures.frozen("p_value", (ours, theirs))
     assert significance.p_value(*ours, *theirs) == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
@@ -46,12 +43,10 @@ def test_rates_that_are_all_or_nothing_do_not_differ() -> None:
 
 
 def test_holm_is_that_of_statsmodels() -> None:
-    chance = np.random.default_rng(1)
-    for size in range(1, 10):
-        p_values = [float(p) for p in chance.uniform(0, 0.2, size)]
-        p_values[-1] = p_values[0]  # a tie
-        expected = multipletests(p_values, method="holm")[1]
-        assert significance.holm(p_values) == pytest.approx(list(expected), abs=1e-12)
+    families = [row for row in figures.ROWS if row[0] == "holm"]
+    assert [len(p_values) for _, p_values, _ in families] == [*range(1, 10), 3]
+    for _, p_values, expected in families:
+        assert significance.holm(p_values) == pytest.approx(expected, abs=1e-12)
     assert significance.holm([]) == []
 
 
@@ -187,6 +182,28 @@ def test_a_p_value_too_small_for_a_float_is_none_the_less_beyond_chance() -> Non
     assert compared.leader == 1
 
 
+def draws(chance: random.Random, trials: int, rate: float, size: int) -> list[float]:
+    """Draw so many times how many of the trials are hits."""
+    weights = [
+        exp(
+            (lgamma(trials + 1) - lgamma(hits + 1) - lgamma(trials - hits + 1))
+            + (hits * log(rate) + (trials - hits) * log(1 - rate))
+        )
+        for hits in range(trials + 1)
+    ]
+    return [float(hits) for hits in chance.choices(range(trials + 1), weights, k=size)]
+
+
+def leaders(rates: list[float], trials: list[int], experiments: int) -> list[int | None]:
+    """Who is named in each of so many experiments with variants of these rates."""
+    chance = random.Random(2026)
+    variants = [draws(chance, *variant, experiments) for variant in zip(trials, rates, strict=True)]
+    return [
+        significance.compare(list(zip(hits, map(float, trials), strict=True))).leader
+        for hits in zip(*variants, strict=True)
+    ]
+
+
 @pytest.mark.parametrize(
     ("rates", "trials"),
     [
@@ -203,12 +220,7 @@ def test_a_p_value_too_small_for_a_float_is_none_the_less_beyond_chance() -> Non
 def test_a_leader_is_named_wrongly_in_at_most_5_percent(
     rates: list[float], trials: list[int]
 ) -> None:
-    chance = np.random.default_rng(2026)
-    hits = chance.binomial(trials, rates, size=(EXPERIMENTS, len(rates)))
-    named = [
-        significance.compare(list(zip(map(float, each), map(float, trials), strict=True))).leader
-        for each in hits
-    ]
+    named = leaders(rates, trials, EXPERIMENTS)
     wrong = sum(leader is not None for leader in named) / EXPERIMENTS
     # Three standard errors of a simulation of this size, on top of the 5 percent.
     assert wrong <= 0.05 + 3 * (0.05 * 0.95 / EXPERIMENTS) ** 0.5
@@ -218,17 +230,12 @@ def test_a_leader_is_named_wrongly_in_at_most_5_percent(
 def test_the_worse_variant_is_not_named_for_the_better_ones_want_of_misses(
     rates: list[float],
 ) -> None:
-    chance = np.random.default_rng(2026)
-    hits = chance.binomial(40, rates, size=(EXPERIMENTS, len(rates)))
-    named = [significance.compare([(float(n), 40.0) for n in each]).leader for each in hits]
+    named = leaders(rates, [40] * len(rates), EXPERIMENTS)
     assert set(named) <= {0, None}
     assert named.count(0) > EXPERIMENTS / 2
 
 
 def test_the_better_variant_is_found() -> None:
-    chance = np.random.default_rng(2026)
-    rates, trials = [0.03, 0.05, 0.03, 0.032, 0.02], [4000] * 5
-    hits = chance.binomial(trials, rates, size=(500, 5))
-    named = [significance.compare([(float(n), 4000.0) for n in each]).leader for each in hits]
+    named = leaders([0.03, 0.05, 0.03, 0.032, 0.02], [4000] * 5, experiments=500)
     assert set(named) <= {1, None}
     assert named.count(1) > 450
