@@ -74,7 +74,8 @@ def execute(page: Page, operation_id: str) -> str:
     operation.get_by_role("button", name="Execute").click()
     answered = operation.locator(".live-responses-table .response-col_status").last
     expect(answered).to_contain_text("200")
-    shown = operation.locator(".live-responses-table code.language-json").first.inner_text()
+    answer = operation.locator(".live-responses-table code.language-json").first
+    shown: str = answer.inner_text()
     operation.locator(".opblock-summary").click()  # closed again: a long page is a slow one
     return shown
 
