@@ -107,11 +107,31 @@ def test_both_readmes_name_every_route_in_the_order_of_main(running_service: Ser
         assert places == sorted(places), f"{readme.name} has another order"
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+LISTS = ("requirements", "requirements-lint", "requirements-test")
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return the lines of a lock, by the names of what they pin."""
+    text = (ROOT / f"{name}.txt").read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    return {re.split(r"[\[=]", line)[0]: line for line in lines}
+
+
+@pytest.mark.parametrize("name", LISTS)
 def test_every_requirement_is_pinned(name: str) -> None:
-    for line in (ROOT / name).read_text().splitlines():
-        if line and not line.startswith(("#", "-r ")):
-            assert "==" in line
+    pinned = locked(name)
+    for line in pinned.values():
+        assert re.fullmatch(r"[a-z0-9.-]+(\[\w+\])?==[^#]+ --hash=sha256:[^#/]+", line)
+    for line in (ROOT / f"{name}.in").read_text().splitlines():
+        if line and not line.startswith(("#", "-")):
+            assert re.split(r"[\[;]", line)[0] in pinned, "make lock"
+
+
+def test_all_environments_have_the_same_versions() -> None:
+    service, *others = [locked(name) for name in LISTS]
+    for other in others:
+        shared = service.keys() & other.keys()
+        assert [service[name] for name in shared] == [other[name] for name in shared]
 
 
 def test_deployment_files_start_the_service_as_the_contract_says() -> None:
