@@ -36,9 +36,8 @@ import process
 import schemas
 from generation import client, images, ledger, prompts, records, variants
 from generation.results import ImageResult, TextResult
-from settings import settings
+from settings import settings, version
 
-VERSION = "2.0.0"
 OTHER_OPEN_FILES = 500
 IMAGE_CHUNK_BYTES = 256 * 1024
 RETRY_AFTER = {"Retry-After": "5"}
@@ -115,7 +114,7 @@ class CheckedRoute(APIRoute):
 
 app = FastAPIOffline(
     title="Artify Content Backend",
-    version=VERSION,
+    version=version(),
     description=(
         "Generates marketing copy and images with OpenAI for target segments, keeps everything it "
         "made, counts every cent it spent, and shows how campaigns did."
@@ -434,7 +433,7 @@ def get_service_status(db: Database) -> schemas.ServiceStatus:
         connected = False
     return schemas.ServiceStatus(
         service=app.title,
-        version=VERSION,
+        version=app.version,
         status="healthy" if connected else "degraded",
         openai_configured=settings.openai_api_key is not None,
         database="connected" if connected else "disconnected",

@@ -5,6 +5,7 @@ import os
 import re
 import ssl
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -150,6 +151,12 @@ def _check_what_libraries_read() -> None:
         map(os.path.isdir, folders.split(os.pathsep))
     ):
         stop(f"SSL_CERT_DIR {folders} is no folder. Name one of certificates, or leave it empty.")
+
+
+def version() -> str:
+    """Return the version of the service, which pyproject.toml alone tells."""
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        return str(tomllib.load(stream)["project"]["version"])
 
 
 def read() -> Settings:

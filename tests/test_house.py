@@ -5,6 +5,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,17 @@ def test_both_readmes_name_every_route_in_the_order_of_main(running_service: Ser
         places = [text.find(route) for route in routes]
         assert -1 not in places, f"{readme.name} lacks {routes[places.index(-1)]}"
         assert places == sorted(places), f"{readme.name} has another order"
+
+
+def test_the_version_stands_in_pyproject_alone(running_service: Service) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert running_service.get("/").json()["version"] == version
+    assert running_service.get("/openapi.json").json()["info"]["version"] == version
+    deployed = [ROOT / name for name in ("Dockerfile", "compose.yaml", "render.yaml")]
+    for path in [*deployed, *ROOMS.values()]:
+        # An example in /docs is of some version.
+        text = re.sub(r"examples=\[.*?\]", "", path.read_text())
+        assert f'"{version}"' not in text, path.name
 
 
 LISTS = ("requirements", "requirements-lint", "requirements-test")
