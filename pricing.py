@@ -421,6 +421,11 @@ def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:
     return [cost_usd - share * (count - 1), *[share] * (count - 1)]
 
 
+def dollars(summed: float | None) -> Decimal:
+    """A sum of stored floats without their noise: to a ten-billionth of a dollar."""
+    return round(Decimal(summed or 0), 10)
+
+
 def image_cost_usd(
     model: str,
     quality: str,

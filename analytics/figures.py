@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 import models
+import pricing
 from analytics import schemas, significance
 
 METRIC, CONTENT, SEGMENT = models.Metric, models.GeneratedContent, models.Segment
@@ -235,7 +236,7 @@ def _costs_per(
 ) -> dict[str, Decimal | None]:
     """The cost of generation in US dollars, and per click and conversion; None where nobody knows
     it, or nothing came of it."""
-    cost_usd = None if cost is None else _dollars(cost)
+    cost_usd = None if cost is None else pricing.dollars(cost)
 
     def per(count: float) -> Decimal | None:
         return None if cost_usd is None or count <= 0 else cost_usd / Decimal(count)
@@ -289,7 +290,7 @@ def costs_summary(session: Session, user_id: int | None) -> dict[str, Any]:
     cost_by_model: dict[str, Decimal] = {}
     dates = []
     for job_type, model, count, cost, first, last in session.execute(query):
-        cost_usd = _dollars(cost)
+        cost_usd = pricing.dollars(cost)
         jobs_by_type[job_type] = jobs_by_type.get(job_type, 0) + count
         cost_by_type[job_type] = cost_by_type.get(job_type, Decimal(0)) + cost_usd
         cost_by_model[model] = cost_by_model.get(model, Decimal(0)) + cost_usd
@@ -304,8 +305,3 @@ def costs_summary(session: Session, user_id: int | None) -> dict[str, Any]:
         "cost_by_model": cost_by_model,
         "period": {"start": min(dates, default=None), "end": max(dates, default=None)},
     }
-
-
-def _dollars(summed: float | None) -> Decimal:
-    """A sum of stored floats without their noise: to a ten-billionth of a dollar."""
-    return round(Decimal(summed or 0), 10)
