@@ -22,6 +22,7 @@ FLOORS = (
     ("generation.images", "generation.variants", "analytics.schemas", "errors"),
     ("analytics.ingest", "analytics.figures", "generation.ledger", "images"),
     ("schemas",),
+    ("queries",),
     ("main",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
