@@ -266,7 +266,7 @@ def list_content_history(
     content_type: models.JobType | None = None,
 ) -> schemas.ContentHistory:
     """What was generated, newest first."""
-    rows, total = queries.newest(db, models.GeneratedContent, {"content_type": content_type}, limit)
+    rows, total = queries.newest(db, models.GeneratedContent, limit, content_type=content_type)
     history = [_shown(request, row) for row in rows]
     return schemas.ContentHistory(history=history, total=total)
 
@@ -399,7 +399,7 @@ def list_models(request: Request) -> schemas.ModelList:
 @app.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
 def get_costs_summary(db: Database, user_id: fields.Id | None = None) -> schemas.CostsSummary:
     """What generation cost, over all users or one."""
-    return schemas.CostsSummary(**queries.costs_summary(db, user_id))
+    return queries.costs_summary(db, user_id)
 
 
 @app.get(
@@ -415,9 +415,7 @@ def list_costs_history(
     job_type: models.JobType | None = None,
 ) -> schemas.CostsHistory:
     """Every call to OpenAI and its cost, newest first."""
-    rows, total = queries.newest(
-        db, models.GenJob, {"user_id": user_id, "job_type": job_type}, limit
-    )
+    rows, total = queries.newest(db, models.GenJob, limit, user_id=user_id, job_type=job_type)
     history = [schemas.Job.model_validate(row) for row in rows]
     return schemas.CostsHistory(history=history, total=total)
 

@@ -1,32 +1,35 @@
-"""Reads that handlers share: what was made, and what it cost."""
+"""Reads that handlers share: the histories, and what all jobs cost."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 import models
 import pricing
+import schemas
 
 Dated = TypeVar("Dated", models.GeneratedContent, models.GenJob)
 
 
 def newest(
-    session: Session, table: type[Dated], wanted: dict[str, Any], limit: int
+    session: Session, table: type[Dated], limit: int, **values: int | str | None
 ) -> tuple[Sequence[Dated], int]:
-    """The newest rows whose columns have the wanted values (None wants any), and how many
+    """Return the newest rows whose columns have these values (None stands for any), and how many
     there are beyond the limit too."""
-    filters = {name: value for name, value in wanted.items() if value is not None}
+    filters = {name: value for name, value in values.items() if value is not None}
     total = session.scalar(select(func.count()).select_from(table).filter_by(**filters))
     newest_first = (table.created_at.desc().nulls_last(), table.id.desc())
     query = select(table).filter_by(**filters).order_by(*newest_first).limit(limit)
     return session.scalars(query).all(), total or 0
 
 
-def costs_summary(session: Session, user_id: int | None) -> dict[str, Any]:
-    """What all jobs cost in US dollars, or one user's; failed jobs count, with what they cost.
+def costs_summary(session: Session, user_id: int | None) -> schemas.CostsSummary:
+    """Sum up what all jobs cost, or one user's; failed jobs count, with what they cost.
 
     A job of unknown cost adds nothing to the sums.
     """
@@ -34,30 +37,31 @@ def costs_summary(session: Session, user_id: int | None) -> dict[str, Any]:
     query = select(
         job.job_type,
         job.model,
-        func.count(),
-        func.sum(job.estimated_cost),
-        func.min(job.created_at),
-        func.max(job.created_at),
+        func.count().label("jobs"),
+        func.sum(job.estimated_cost).label("cost"),
+        func.min(job.created_at).label("first"),
+        func.max(job.created_at).label("last"),
     ).group_by(job.job_type, job.model)
     if user_id is not None:
         query = query.where(job.user_id == user_id)
-    jobs_by_type = {"text": 0, "image": 0}
-    cost_by_type = {"text": Decimal(0), "image": Decimal(0)}
-    cost_by_model: dict[str, Decimal] = {}
-    dates = []
-    for job_type, model, count, cost, first, last in session.execute(query):
-        cost_usd = pricing.dollars(cost)
-        jobs_by_type[job_type] = jobs_by_type.get(job_type, 0) + count
-        cost_by_type[job_type] = cost_by_type.get(job_type, Decimal(0)) + cost_usd
-        cost_by_model[model] = cost_by_model.get(model, Decimal(0)) + cost_usd
-        dates += [date for date in (first, last) if date is not None]
-    return {
-        "total_cost": sum(cost_by_type.values()),
-        "total_jobs": sum(jobs_by_type.values()),
-        "text_jobs": jobs_by_type["text"],
-        "image_jobs": jobs_by_type["image"],
-        "text_cost": cost_by_type["text"],
-        "image_cost": cost_by_type["image"],
-        "cost_by_model": cost_by_model,
-        "period": {"start": min(dates, default=None), "end": max(dates, default=None)},
-    }
+    jobs_by_type: Counter[str] = Counter()
+    cost_by_type: defaultdict[str, Decimal] = defaultdict(Decimal)
+    cost_by_model: defaultdict[str, Decimal] = defaultdict(Decimal)
+    dates: list[datetime] = []
+    for row in session.execute(query):
+        cost_usd = pricing.dollars(row.cost)
+        jobs_by_type[row.job_type] += row.jobs
+        cost_by_type[row.job_type] += cost_usd
+        cost_by_model[row.model] += cost_usd
+        # Jobs older than this service may be undated.
+        dates.extend(filter(None, (row.first, row.last)))
+    return schemas.CostsSummary(
+        total_cost=sum(cost_by_type.values(), Decimal(0)),
+        total_jobs=jobs_by_type.total(),
+        text_jobs=jobs_by_type["text"],
+        image_jobs=jobs_by_type["image"],
+        text_cost=cost_by_type["text"],
+        image_cost=cost_by_type["image"],
+        cost_by_model=cost_by_model,
+        period=schemas.Period(start=min(dates, default=None), end=max(dates, default=None)),
+    )
