@@ -1,17 +1,21 @@
 """The figures: what campaigns did, and which content did it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    DateTime,
+    Dialect,
     Float,
     Integer,
     Numeric,
     String,
     Subquery,
+    TypeDecorator,
     case,
     cast,
     func,
@@ -31,6 +35,21 @@ from analytics import schemas, significance
 METRIC, CONTENT, SEGMENT = models.Metric, models.GeneratedContent, models.Segment
 # PostgreSQL adds decimals up exactly, in whatever order; of a value, it keeps 15 digits.
 EXACT = Numeric(asdecimal=False)
+
+
+class SQLiteTime(TypeDecorator[datetime]):
+    """A time to compare with SQLite's, which are texts: '2026-11-01 00:00:00' where its own
+    CURRENT_TIMESTAMP made them, '2026-11-01 00:00:00.000000' where SQLAlchemy did. A text without
+    a fraction of zeros is behind all earlier ones, and never behind either of these two."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str:
+        return str(value)
+
+
+TIME = DateTime().with_variant(SQLiteTime(), "sqlite")
 # Each rate's hits and trials.
 RATES = {
     "ctr": ("clicks", "impressions"),
@@ -211,11 +230,10 @@ def _sums(wanted: schemas.MetricFilter, *per: Any, only: Sequence[int] | None = 
         query = query.where(METRIC.project_id == wanted.project_id)
     if wanted.campaign_id is not None:
         query = query.where(METRIC.campaign_id == wanted.campaign_id)
-    # As text: SQLite compares texts, and its own times have no fraction of a second.
     if wanted.start is not None:
-        query = query.where(METRIC.timestamp >= literal(str(wanted.start), String))
+        query = query.where(METRIC.timestamp >= literal(wanted.start, TIME))
     if wanted.end is not None:
-        query = query.where(METRIC.timestamp < literal(str(wanted.end), String))
+        query = query.where(METRIC.timestamp < literal(wanted.end, TIME))
     return query.cte("sums")
 
 

@@ -203,6 +203,60 @@ def test_rows_dated_by_the_database_are_in_their_period(service: Service) -> Non
         assert service.get("/analytics/overview", **period).json()["total_clicks"] == 5
 
 
+@pytest.mark.parametrize(
+    ("stored", "is_from", "is_before"),
+    [
+        ("09:59:59.999999", False, True),
+        ("09:59:59", False, True),
+        ("10:00:00", True, False),
+        ("10:00:00.000000", True, False),
+        ("10:00:00.000001", True, False),
+        ("10:00:01", True, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("day", "edge"),
+    [("2026-11-01", "10:00:00"), ("2026-11-01", "10:00:00.000000"), ("0001-01-01", "10:00")],
+)
+def test_a_time_at_an_edge_is_compared_as_a_time_however_it_is_spelled(
+    service: Service, day: str, edge: str, stored: str, is_from: bool, is_before: bool
+) -> None:
+    insert_at(service, f"{day} {stored}")
+    assert_period(service, f"{day}T{edge}", is_from, is_before)
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_from", "is_before"),
+    [
+        ("10:00:00", False, True),
+        ("10:00:00.000000", False, True),
+        ("10:00:00.499999", False, True),
+        ("10:00:00.500000", True, False),
+        ("10:00:01", True, False),
+    ],
+)
+def test_an_edge_may_have_a_fraction_of_a_second(
+    service: Service, stored: str, is_from: bool, is_before: bool
+) -> None:
+    insert_at(service, f"2026-11-01 {stored}")
+    assert_period(service, "2026-11-01T10:00:00.5", is_from, is_before)
+
+
+def insert_at(service: Service, stored: str) -> None:
+    """Insert a click at this time, spelled as it stands where the database stores texts."""
+    with service.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO metrics (metric_name, metric_value, timestamp)"
+            f" VALUES ('clicks', 1, '{stored}')"
+        )
+
+
+def assert_period(service: Service, edge: str, is_from: bool, is_before: bool) -> None:
+    for name, counts in (("start", is_from), ("end", is_before)):
+        overview = service.get("/analytics/overview", **{name: edge}).json()
+        assert overview["total_clicks"] == int(counts), name
+
+
 def test_undated_rows_count_where_no_period_is_asked_for(service: Service) -> None:
     service.insert(models.Metric, metric("clicks", 5, timestamp=None))
     service.insert(models.Metric, metric("clicks", 2, timestamp=datetime(2026, 11, 1)))
