@@ -24,7 +24,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
 )
 from sqlalchemy.orm import Session
 
@@ -118,7 +117,7 @@ def content(session: Session, wanted: schemas.ContentQuery) -> tuple[list[dict[s
     cursor = None
     if len(rows) > wanted.limit:
         rows = rows[: wanted.limit]
-        cursor = wanted.cursor_after(rows[-1].value, [rows[-1]._mapping[key.name] for key in keys])
+        cursor = wanted.next_cursor()
     listed = [
         {key.name: row._mapping[key.name] or None for key in keys}
         | _figures(row, row.generation_cost)
@@ -143,7 +142,8 @@ def _names_a_campaign(sums: CTE) -> ColumnElement[bool]:
 
 
 def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> list[Any]:
-    """What tells the rows of a report from each other. Never NULL, so that they can be compared."""
+    """What tells the rows of a report from each other. Never NULL, which PostgreSQL sorts behind
+    everything and SQLite before it."""
     zero, blank = literal_column("0", Integer), literal_column("''", String)
     if group_by is None:
         return [CONTENT.id.label("content_id")]
@@ -157,20 +157,12 @@ def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> list[Any]:
 
 
 def _page(each: Subquery, keys: list[Any], wanted: schemas.ContentQuery) -> Any:
-    """The rows in the order asked for, those without a value last, from the cursor on; one more
-    than the limit tells that there are more."""
+    """The rows in the order asked for, those without a value last, from the page's first on; one
+    more than the limit tells that there are more."""
     value = cast(_sortable(each, wanted.sort), Float)
     ordered = value.desc() if wanted.order == "desc" else value.asc()
-    query = select(each, value.label("value")).order_by(value.is_(None), ordered, *keys)
-    if after := wanted.after:
-        last, last_keys = after
-        same = tuple_(*keys) > tuple_(*last_keys)
-        if last is None:
-            query = query.where(value.is_(None), same)
-        else:
-            beyond = value < last if wanted.order == "desc" else value > last
-            query = query.where(or_(beyond, (value == last) & same, value.is_(None)))
-    return query.limit(wanted.limit + 1)
+    query = select(each).order_by(value.is_(None), ordered, *keys)
+    return query.offset(wanted.offset()).limit(wanted.limit + 1)
 
 
 def _sortable(each: Subquery, sort: schemas.Sort) -> ColumnElement[Any]:

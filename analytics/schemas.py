@@ -1,8 +1,6 @@
 """What /analytics accepts and returns; the examples are what Swagger UI shows and sends."""
 
 import base64
-import json
-import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -33,7 +31,6 @@ from fields import (
     Name,
     Request,
     invalid,
-    storable,
 )
 
 MAX_METRICS = 1_000
@@ -300,8 +297,20 @@ Sort = Literal[
 ]
 
 
+Order = Literal["desc", "asc"]
+
+
 class VariantQuery(MetricFilter):
     by: Annotated[Rate, Field(description="The rate to lead by.")] = "ctr"
+
+
+class Position(Request):
+    """Where a page begins, and in which order: what a cursor holds."""
+
+    group_by: GroupBy | None
+    sort: Sort
+    order: Order
+    offset: Annotated[int, Field(ge=1, le=2_147_483_647)]
 
 
 class ContentQuery(MetricFilter):
@@ -313,9 +322,7 @@ class ContentQuery(MetricFilter):
         Field(description="Instead of each content, each segment, tone, model or campaign."),
     ] = None
     sort: Annotated[Sort, Field(description="By what they are ordered.")] = "impressions"
-    order: Annotated[
-        Literal["desc", "asc"], Field(description="The largest first, or the smallest.")
-    ] = "desc"
+    order: Annotated[Order, Field(description="The largest first, or the smallest.")] = "desc"
     limit: Annotated[int, Field(ge=1, le=1000, description="The rows of a page."), WHOLE] = 50
     cursor: Annotated[
         str | None,
@@ -324,36 +331,30 @@ class ContentQuery(MetricFilter):
 
     @model_validator(mode="after")
     def _goes_on(self) -> Self:
-        if self.cursor is not None and self.after is None:
-            raise invalid(self, {"cursor": "Should be the next_cursor of the same query"})
+        try:
+            self.offset()
+        except ValueError:
+            reason = "Should be the next_cursor of the same query"
+            raise invalid(self, {"cursor": reason}) from None
         return self
 
-    @property
-    def after(self) -> tuple[float | None, list[Any]] | None:
-        """Where the page before ended: the value it was sorted by, and the keys of its last row."""
-        try:
-            told = json.loads(base64.b64decode(self.cursor or "", b"-_", validate=True))
-            query, value, keys = told
-            storable("".join(key for key in keys if isinstance(key, str)))
-            finite = value is None or (type(value) is float and math.isfinite(value))
-            known = query == self._identity() and [type(key) for key in keys] == self._keys()
-            stored = all(0 <= key < 2**63 for key in keys if isinstance(key, int))
-        except (ValueError, TypeError, RecursionError):
-            return None
-        return (value, keys) if finite and known and stored else None
+    def offset(self) -> int:
+        """Return how many rows the pages before had. ValueError where the cursor is of no page of
+        this query."""
+        if self.cursor is None:
+            return 0
+        position = Position.model_validate_json(base64.b64decode(self.cursor, b"-_", validate=True))
+        if position != self._position(position.offset):
+            raise ValueError
+        return position.offset
 
-    def cursor_after(self, value: float | None, keys: list[Any]) -> str:
-        """The cursor of the page that follows the row with this value and these keys."""
-        told = json.dumps([self._identity(), value, keys], ensure_ascii=False)
-        return base64.urlsafe_b64encode(told.encode()).decode()
+    def next_cursor(self) -> str:
+        """Return the cursor of the page after this one."""
+        position = self._position(self.offset() + self.limit)
+        return base64.urlsafe_b64encode(position.model_dump_json().encode()).decode()
 
-    def _identity(self) -> list[str | None]:
-        return [self.group_by, self.sort, self.order]
-
-    def _keys(self) -> list[type]:
-        if self.group_by == "campaign":
-            return [int, int]
-        return [str] if self.group_by in ("tone", "model") else [int]
+    def _position(self, offset: int) -> Position:
+        return Position(group_by=self.group_by, sort=self.sort, order=self.order, offset=offset)
 
 
 class ContentPage(BaseModel):
