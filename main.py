@@ -276,8 +276,7 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
     """Everything known of one thing generated: what was asked for, what it cost, what it did."""
     content = _content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
-    (figures,) = analytics.figures.performance(db, [content], analytics.schemas.MetricFilter())
-    item = schemas.ContentItem.of(content, job, figures)
+    item = schemas.ContentItem.of(content, job, analytics.figures.performance(db, content))
     item.result = _image_url(request, content)
     item.siblings = [
         schemas.Variant.model_validate(
@@ -346,7 +345,7 @@ def get_analytics_overview(
     db: Database, wanted: Annotated[analytics.schemas.MetricFilter, Query()]
 ) -> analytics.schemas.Overview:
     """How campaigns did together, and what their content cost."""
-    return analytics.schemas.Overview(**analytics.figures.overview(db, wanted))
+    return analytics.figures.overview(db, wanted)
 
 
 @app.get(
@@ -360,11 +359,9 @@ def list_content_figures(
 ) -> analytics.schemas.ContentPage | analytics.schemas.GroupPage:
     """What each content that was measured did and cost, or all of a segment, tone, model or
     campaign together."""
-    rows, cursor = analytics.figures.content(db, wanted)
     if wanted.group_by:
-        return analytics.schemas.GroupPage.model_validate({"groups": rows, "next_cursor": cursor})
-    content = [_measured(request, row["content"], row) for row in rows]
-    return analytics.schemas.ContentPage.model_validate({"content": content, "next_cursor": cursor})
+        return analytics.figures.groups(db, wanted)
+    return analytics.figures.content(db, wanted, partial(_image_url, request))
 
 
 @app.get(
@@ -378,10 +375,7 @@ def compare_variants(
 ) -> analytics.schemas.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
     variants = records.variants(db, _content(db, content_id))
-    compared = analytics.figures.compare(db, variants, wanted)
-    both = zip(variants, compared["variants"], strict=True)
-    compared["variants"] = [_measured(request, variant, each) for variant, each in both]
-    return analytics.schemas.VariantComparison.model_validate(compared)
+    return analytics.figures.compare(db, variants, wanted, partial(_image_url, request))
 
 
 @app.get("/models", tags=["models"], response_model_exclude_unset=True)
@@ -505,18 +499,6 @@ def _image_url(request: Request, image: models.GeneratedContent | ImageResult) -
 def _shown(request: Request, content: models.GeneratedContent) -> schemas.Content:
     shown = schemas.Content.model_validate(content)
     return shown.model_copy(update={"result": _image_url(request, content)})
-
-
-def _measured(
-    request: Request, content: models.GeneratedContent, figures: dict[str, Any]
-) -> dict[str, Any]:
-    """The figures of this content, with what it is."""
-    own = {
-        "content_id": content.id,
-        "result": _image_url(request, content),
-        "cut": content.cut,
-    }
-    return vars(content) | figures | own
 
 
 def _answer(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -523,11 +523,11 @@ class ContentItem(Content):
         cls,
         content: models.GeneratedContent,
         job: models.GenJob | None,
-        figures: dict[str, Any],
+        figures: Figures,
     ) -> Self:
         item = cls.model_validate(content)
         item.request = Asked.model_validate(content)
-        item.performance = Figures.model_validate(figures)
+        item.performance = figures
         if job:
             item.job = Job.model_validate(job)
             item.size, item.quality = job.size, job.quality

@@ -1,9 +1,9 @@
 """The figures: what campaigns did, and which content did it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     CTE,
@@ -11,8 +11,9 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Float,
-    Integer,
     Numeric,
+    Row,
+    SQLColumnExpression,
     String,
     Subquery,
     TypeDecorator,
@@ -20,7 +21,6 @@ from sqlalchemy import (
     cast,
     func,
     literal,
-    literal_column,
     or_,
     select,
     true,
@@ -30,10 +30,6 @@ from sqlalchemy.orm import Session
 import models
 import pricing
 from analytics import schemas, significance
-
-METRIC, CONTENT, SEGMENT = models.Metric, models.GeneratedContent, models.Segment
-# PostgreSQL adds decimals up exactly, in whatever order; of a value, it keeps 15 digits.
-EXACT = Numeric(asdecimal=False)
 
 
 class SQLiteTime(TypeDecorator[datetime]):
@@ -48,174 +44,155 @@ class SQLiteTime(TypeDecorator[datetime]):
         return str(value)
 
 
+METRIC, CONTENT, SEGMENT = models.Metric, models.GeneratedContent, models.Segment
 TIME = DateTime().with_variant(SQLiteTime(), "sqlite")
+# PostgreSQL adds decimals up exactly, in whatever order; of a value, it keeps 15 digits.
+EXACT = Numeric(asdecimal=False)
+PER_CONTENT = (METRIC.content_id,)
+PER_CAMPAIGN = (METRIC.project_id, METRIC.campaign_id, METRIC.content_id)
 # Each rate's hits and trials.
 RATES = {
     "ctr": ("clicks", "impressions"),
     "conversion_rate": ("conversions", "clicks"),
     "conversion_rate_per_impression": ("conversions", "impressions"),
 }
+# What each of these costs is divided by.
+COSTS_PER = {"cost_per_click": "clicks", "cost_per_conversion": "conversions"}
 COSTS = (
     func.sum(cast(CONTENT.cost, EXACT)).label("generation_cost"),
     func.count().label("content_count"),
     (func.count() - func.count(CONTENT.cost)).label("unknown_costs"),
 )
 
+# Where an image is seen, which depends on the request.
+AddressOf = Callable[[models.GeneratedContent], str]
+Shown = TypeVar("Shown", bound=schemas.Figures)
 
-def overview(session: Session, wanted: schemas.MetricFilter) -> dict[str, Any]:
-    """Sums over the metrics, and their rates in percent. A campaign is a pair of project and
-    campaign that has reported anything; what names no campaign is its project's one campaign."""
-    sums = _sums(wanted, METRIC.project_id, METRIC.campaign_id, METRIC.content_id)
+
+class Totals(NamedTuple):
+    """What was reported, added up."""
+
+    impressions: float = 0.0
+    clicks: float = 0.0
+    conversions: float = 0.0
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "Totals":
+        return cls(_count(row.impressions), _count(row.clicks), _count(row.conversions))
+
+
+def overview(session: Session, wanted: schemas.MetricFilter) -> schemas.Overview:
+    """Sum up the metrics, with their rates in percent. A campaign is a pair of project and campaign
+    that has reported anything; what names no campaign is its project's one campaign."""
+    sums = _sums(wanted, PER_CAMPAIGN)
     measured = sums.c.content_id.is_not(None)
     totals = select(
-        *(func.sum(sums.c[name]).label(name) for name in schemas.COUNTED),
-        *(
-            func.sum(sums.c[name]).filter(measured).label(f"measured_{name}")
-            for name in ("clicks", "conversions")
-        ),
+        *_totals(sums),
+        func.sum(sums.c.clicks).filter(measured).label("measured_clicks"),
+        func.sum(sums.c.conversions).filter(measured).label("measured_conversions"),
     ).subquery()
     pairs = select(sums.c.project_id, sums.c.campaign_id).where(_names_a_campaign(sums)).distinct()
-    campaigns = (
-        select(func.count().label("total_campaigns")).select_from(pairs.subquery()).subquery()
-    )
+    number = func.count().label("total_campaigns")
+    campaigns = select(number).select_from(pairs.subquery()).subquery()
     costs = select(*COSTS).where(CONTENT.id.in_(select(sums.c.content_id))).subquery()
-    together = totals.join(campaigns, true()).join(costs, true())
-    row = session.execute(select(together)).one()
-    impressions, clicks, conversions = (_count(getattr(row, name)) for name in schemas.COUNTED)
-    return {
-        "total_campaigns": row.total_campaigns,
-        "total_impressions": impressions,
-        "total_clicks": clicks,
-        "total_conversions": conversions,
-        "avg_ctr": _percent(clicks, impressions),
-        "avg_conversion_rate": _percent(conversions, clicks),
-        "conversion_rate_per_impression": _percent(conversions, impressions),
-        **_costs_per(row.generation_cost, row.measured_clicks, row.measured_conversions),
-        "content_count": row.content_count,
-        "unknown_costs": row.unknown_costs,
-    }
-
-
-def content(session: Session, wanted: schemas.ContentQuery) -> tuple[list[dict[str, Any]], Any]:
-    """The figures of each content that was measured, or of each group of them, and the cursor of
-    the next page, None on the last one."""
-    by_campaign = wanted.group_by == "campaign"
-    also = (METRIC.project_id, METRIC.campaign_id) if by_campaign else ()
-    sums = _sums(wanted, METRIC.content_id, *also)
-    keys = _keys(wanted.group_by, sums)
-    query = (
-        select(*keys, *(func.sum(sums.c[name]).label(name) for name in schemas.COUNTED), *COSTS)
-        .join(CONTENT, CONTENT.id == sums.c.content_id)
-        .group_by(*keys)
+    row = session.execute(select(totals.join(campaigns, true()).join(costs, true()))).one()
+    impressions, clicks, conversions = Totals.of(row)
+    cost_usd = _dollars(row.generation_cost)
+    return schemas.Overview(
+        total_campaigns=row.total_campaigns,
+        total_impressions=impressions,
+        total_clicks=clicks,
+        total_conversions=conversions,
+        avg_ctr=_percent(clicks, impressions),
+        avg_conversion_rate=_percent(conversions, clicks),
+        conversion_rate_per_impression=_percent(conversions, impressions),
+        generation_cost=cost_usd,
+        cost_per_click=_cost_per(cost_usd, _count(row.measured_clicks)),
+        cost_per_conversion=_cost_per(cost_usd, _count(row.measured_conversions)),
+        content_count=row.content_count,
+        unknown_costs=row.unknown_costs,
     )
-    if by_campaign:
-        query = query.where(_names_a_campaign(sums))
-    if wanted.segment_id is not None:
-        query = query.where(CONTENT.segment_id == wanted.segment_id)
-    each = query.subquery()
-    rows = session.execute(_page(each, [each.c[key.name] for key in keys], wanted)).all()
-    cursor = None
-    if len(rows) > wanted.limit:
-        rows = rows[: wanted.limit]
-        cursor = wanted.next_cursor()
-    listed = [
-        {key.name: row._mapping[key.name] or None for key in keys}
-        | _figures(row, row.generation_cost)
-        | {"content_count": row.content_count, "unknown_costs": row.unknown_costs}
-        for row in rows
-    ]
-    if wanted.group_by == "segment":
-        ids = [row["segment_id"] for row in listed]
-        segments = session.scalars(select(SEGMENT).where(SEGMENT.id.in_(ids)))
-        names = {segment.id: segment.name for segment in segments}
-        listed = [row | {"segment_name": names.get(row["segment_id"])} for row in listed]
-    elif wanted.group_by is None:
-        ids = [row["content_id"] for row in listed]
-        contents = session.scalars(select(CONTENT).where(CONTENT.id.in_(ids)))
-        by_id = {content.id: content for content in contents}
-        listed = [row | {"content": by_id[row["content_id"]]} for row in listed]
-    return listed, cursor
 
 
-def _names_a_campaign(sums: CTE) -> ColumnElement[bool]:
-    return or_(sums.c.project_id.is_not(None), sums.c.campaign_id.is_not(None))
+def content(
+    session: Session, wanted: schemas.ContentQuery, address_of: AddressOf
+) -> schemas.ContentPage:
+    """Return a page of the figures of each content that was measured."""
+    sums = _sums(wanted, PER_CONTENT)
+    rows, next_cursor = _page(session, wanted, sums, [CONTENT.id.label("content_id")])
+    ids = [row.content_id for row in rows]
+    contents = session.scalars(select(CONTENT).where(CONTENT.id.in_(ids)))
+    by_id = {each.id: each for each in contents}
+    page = schemas.ContentPage(content=[], next_cursor=next_cursor)
+    for row in rows:
+        measured = by_id[row.content_id]
+        figures = _of_content(schemas.ContentFigures, measured, Totals.of(row), address_of)
+        page.content.append(figures)
+    return page
 
 
-def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> list[Any]:
-    """What tells the rows of a report from each other. Never NULL, which PostgreSQL sorts behind
-    everything and SQLite before it."""
-    zero, blank = literal_column("0", Integer), literal_column("''", String)
-    if group_by is None:
-        return [CONTENT.id.label("content_id")]
-    if group_by == "segment":
-        return [func.coalesce(CONTENT.segment_id, zero).label("segment_id")]
-    if group_by == "campaign":
-        pair = (sums.c.project_id, sums.c.campaign_id)
-        return [func.coalesce(each, zero).label(each.name) for each in pair]
-    column = CONTENT.tone if group_by == "tone" else CONTENT.model
-    return [func.coalesce(column, blank).label(group_by)]
+def groups(session: Session, wanted: schemas.ContentQuery) -> schemas.GroupPage:
+    """Return a page of the figures of each segment, tone, model or campaign: of all its content
+    that was measured."""
+    sums = _sums(wanted, PER_CAMPAIGN if wanted.group_by == "campaign" else PER_CONTENT)
+    rows, next_cursor = _page(session, wanted, sums, _keys(wanted.group_by, sums))
+    page = schemas.GroupPage(groups=[], next_cursor=next_cursor)
+    for row in rows:
+        group = schemas.Group.model_validate(row)
+        figures = _figures(
+            schemas.GroupFigures,
+            Totals.of(row),
+            row.generation_cost,
+            content_count=row.content_count,
+            unknown_costs=row.unknown_costs,
+            **group.model_dump(exclude_unset=True),
+        )
+        page.groups.append(figures)
+    return page
 
 
-def _page(each: Subquery, keys: list[Any], wanted: schemas.ContentQuery) -> Any:
-    """The rows in the order asked for, those without a value last, from the page's first on; one
-    more than the limit tells that there are more."""
-    value = cast(_sortable(each, wanted.sort), Float)
-    ordered = value.desc() if wanted.order == "desc" else value.asc()
-    query = select(each).order_by(value.is_(None), ordered, *keys)
-    return query.offset(wanted.offset()).limit(wanted.limit + 1)
-
-
-def _sortable(each: Subquery, sort: schemas.Sort) -> ColumnElement[Any]:
-    columns = each.c
-    if sort in RATES:
-        hits, trials = (columns[name] for name in RATES[sort])
-        return case((trials > 0, hits / trials), else_=0)
-    if sort in ("cost_per_click", "cost_per_conversion"):
-        count = columns.clicks if sort == "cost_per_click" else columns.conversions
-        return case((count > 0, columns.generation_cost / count))
-    return columns[sort]
-
-
-def performance(
-    session: Session, contents: Sequence[models.GeneratedContent], wanted: schemas.MetricFilter
-) -> list[dict[str, Any]]:
-    """The figures of each of these."""
-    sums = _sums(wanted, METRIC.content_id, only=[content.id for content in contents])
-    rows = {row.content_id: row for row in session.execute(select(sums))}
-    return [_figures(rows.get(each.id), each.cost) for each in contents]
+def performance(session: Session, content: models.GeneratedContent) -> schemas.Figures:
+    """Return the figures of this content, over all that was ever reported of it."""
+    (totals,) = _totals_of(session, [content], schemas.MetricFilter())
+    return _figures(schemas.Figures, totals, content.cost)
 
 
 def compare(
     session: Session,
     variants: Sequence[models.GeneratedContent],
     wanted: schemas.VariantQuery,
-) -> dict[str, Any]:
-    """The figures of each of these, and which of them leads by the rate that is asked for."""
-    figures = performance(session, variants, wanted)
+    address_of: AddressOf,
+) -> schemas.VariantComparison:
+    """Compare the figures of these, and tell which leads by the rate that is wanted."""
+    totals = _totals_of(session, variants, wanted)
     hits, trials = RATES[wanted.by]
-    compared = significance.compare([(each[hits], each[trials]) for each in figures])
-    told = zip(figures, compared.enough, compared.p_values, compared.adjusted, strict=True)
-    return {
-        "by": wanted.by,
-        "leader": None if compared.leader is None else variants[compared.leader].id,
-        "variants": [
-            each | {"enough_data": enough, "p_value": p, "p_value_holm": p_holm}
-            for each, enough, p, p_holm in told
-        ],
-    }
+    counts = [(getattr(each, hits), getattr(each, trials)) for each in totals]
+    compared = significance.compare(counts)
+    comparison = schemas.VariantComparison(by=wanted.by, leader=None, variants=[])
+    if compared.leader is not None:
+        comparison.leader = variants[compared.leader].id
+    for index, variant in enumerate(variants):
+        figures = _of_content(
+            schemas.VariantFigures,
+            variant,
+            totals[index],
+            address_of,
+            enough_data=compared.enough[index],
+            p_value=compared.p_values[index],
+            p_value_holm=compared.adjusted[index],
+        )
+        comparison.variants.append(figures)
+    return comparison
 
 
-def _sums(wanted: schemas.MetricFilter, *per: Any, only: Sequence[int] | None = None) -> CTE:
-    """Impressions, clicks and conversions per these columns, of the metrics that are wanted, or of
-    those on this content alone."""
-    value = cast(METRIC.metric_value, EXACT)
-    sums = [
-        func.coalesce(
-            func.sum(value).filter(METRIC.metric_name.in_((name, name.removesuffix("s")))), 0
-        ).label(name)
-        for name in schemas.COUNTED
-    ]
-    query = select(*per, *sums).group_by(*per)
+def _sums(
+    wanted: schemas.MetricFilter,
+    per: Sequence[SQLColumnExpression[Any]],
+    only: Sequence[int] | None = None,
+) -> CTE:
+    """Return impressions, clicks and conversions per these columns, of the metrics that are wanted,
+    or of those on this content alone."""
+    query = select(*per, *map(_reported, schemas.COUNTED)).group_by(*per)
     if only is not None:
         query = query.where(METRIC.content_id.in_(only))
     if wanted.project_id is not None:
@@ -229,37 +206,146 @@ def _sums(wanted: schemas.MetricFilter, *per: Any, only: Sequence[int] | None = 
     return query.cte("sums")
 
 
-def _figures(row: Any, cost: float | None) -> dict[str, Any]:
-    """What schemas.Figures shows of a row with the sums; without one, nothing was reported."""
-    figures: dict[str, Any] = {name: _count(getattr(row, name, 0)) for name in schemas.COUNTED}
-    for rate, (hits, trials) in RATES.items():
-        interval = significance.wilson_interval(figures[hits], figures[trials])
-        figures[rate] = _percent(figures[hits], figures[trials])
-        figures[f"{rate}_interval"] = interval and (interval[0] * 100, interval[1] * 100)
-    return figures | _costs_per(cost, figures["clicks"], figures["conversions"])
+def _reported(name: str) -> ColumnElement[Any]:
+    """Return the sum of what was reported under this name, or under its singular."""
+    is_reported = METRIC.metric_name.in_((name, name.removesuffix("s")))
+    value = cast(METRIC.metric_value, EXACT)
+    return func.coalesce(func.sum(value).filter(is_reported), 0).label(name)
 
 
-def _costs_per(
-    cost: float | None, clicks: float | None, conversions: float | None
-) -> dict[str, Decimal | None]:
-    """The cost of generation in US dollars, and per click and conversion; None where nobody knows
-    it, or nothing came of it."""
-    cost_usd = None if cost is None else pricing.dollars(cost)
+def _totals(sums: CTE) -> list[SQLColumnExpression[Any]]:
+    return [func.sum(sums.c[name]).label(name) for name in schemas.COUNTED]
 
-    def per(count: float) -> Decimal | None:
-        return None if cost_usd is None or count <= 0 else cost_usd / Decimal(count)
 
-    return {
-        "generation_cost": cost_usd,
-        "cost_per_click": per(_count(clicks)),
-        "cost_per_conversion": per(_count(conversions)),
-    }
+def _names_a_campaign(sums: CTE) -> ColumnElement[bool]:
+    return or_(sums.c.project_id.is_not(None), sums.c.campaign_id.is_not(None))
+
+
+def _totals_of(
+    session: Session, contents: Sequence[models.GeneratedContent], wanted: schemas.MetricFilter
+) -> list[Totals]:
+    """Return what was reported of each of these."""
+    sums = _sums(wanted, PER_CONTENT, only=[content.id for content in contents])
+    totals = {row.content_id: Totals.of(row) for row in session.execute(select(sums))}
+    return [totals.get(content.id, Totals()) for content in contents]
+
+
+def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> list[SQLColumnExpression[Any]]:
+    """Return what tells the groups from each other, as schemas.Group names it."""
+    if group_by == "segment":
+        return [CONTENT.segment_id, SEGMENT.name.label("segment_name")]
+    if group_by == "campaign":
+        return [sums.c.project_id, sums.c.campaign_id]
+    if group_by == "tone":
+        return [CONTENT.tone]
+    return [CONTENT.model]
+
+
+def _page(
+    session: Session,
+    wanted: schemas.ContentQuery,
+    sums: CTE,
+    keys: Sequence[SQLColumnExpression[Any]],
+) -> tuple[Sequence[Row[Any]], str | None]:
+    """Return the page's rows, one for each of the keys, and the cursor of the next page."""
+    query = (
+        select(*keys, *_totals(sums), *COSTS)
+        .select_from(sums)
+        .join(CONTENT, CONTENT.id == sums.c.content_id)
+        .group_by(*keys)
+    )
+    if wanted.group_by == "segment":
+        query = query.outerjoin(SEGMENT, SEGMENT.id == CONTENT.segment_id)
+    if wanted.group_by == "campaign":
+        query = query.where(_names_a_campaign(sums))
+    if wanted.segment_id is not None:
+        query = query.where(CONTENT.segment_id == wanted.segment_id)
+    each = query.subquery()
+    value = cast(_sortable(each, wanted.sort), Float)
+    ordered = {"desc": value.desc(), "asc": value.asc()}[wanted.order]
+    # SQLite has NULL before everything, and PostgreSQL behind it.
+    alike = [column.nulls_first() for column in list(each.c)[: len(keys)]]
+    listed = select(each).order_by(value.is_(None), ordered, *alike)
+    # One more than the limit tells that there is a next page.
+    rows = session.execute(listed.offset(wanted.offset()).limit(wanted.limit + 1)).all()
+    if len(rows) <= wanted.limit:
+        return rows, None
+    return rows[: wanted.limit], wanted.next_cursor()
+
+
+def _sortable(each: Subquery, sort: schemas.Sort) -> ColumnElement[Any]:
+    columns = each.c
+    if sort in RATES:
+        hits, trials = RATES[sort]
+        return case((columns[trials] > 0, columns[hits] / columns[trials]), else_=0)
+    if sort in COSTS_PER:
+        count = columns[COSTS_PER[sort]]
+        return case((count > 0, columns.generation_cost / count))
+    return columns[sort]
+
+
+def _of_content(
+    kind: type[Shown],
+    content: models.GeneratedContent,
+    totals: Totals,
+    address_of: AddressOf,
+    **own: Any,
+) -> Shown:
+    """Return the figures of this content, with what it is."""
+    measured = schemas.MeasuredContent.model_validate(content)
+    measured.result = address_of(content)
+    return _figures(kind, totals, content.cost, **dict(measured), **own)
+
+
+def _figures(kind: type[Shown], totals: Totals, cost: float | None, **own: Any) -> Shown:
+    """Return figures of this kind, which has some fields of its own."""
+    impressions, clicks, conversions = totals
+    cost_usd = _dollars(cost)
+    return kind(
+        impressions=impressions,
+        clicks=clicks,
+        conversions=conversions,
+        ctr=_percent(clicks, impressions),
+        ctr_interval=_interval(clicks, impressions),
+        conversion_rate=_percent(conversions, clicks),
+        conversion_rate_interval=_interval(conversions, clicks),
+        conversion_rate_per_impression=_percent(conversions, impressions),
+        conversion_rate_per_impression_interval=_interval(conversions, impressions),
+        generation_cost=cost_usd,
+        cost_per_click=_cost_per(cost_usd, clicks),
+        cost_per_conversion=_cost_per(cost_usd, conversions),
+        **own,
+    )
 
 
 def _count(summed: float | None) -> float:
-    """A sum of stored floats without their noise."""
+    """Return a sum of stored floats without their noise."""
     return round(float(summed or 0), 9)
 
 
 def _percent(hits: float, trials: float) -> float:
-    return hits * 100 / trials if trials > 0 else 0.0
+    if trials <= 0:
+        return 0.0
+    return hits * 100 / trials
+
+
+def _interval(hits: float, trials: float) -> tuple[float, float] | None:
+    """Return the interval of a rate, in percent."""
+    interval = significance.wilson_interval(hits, trials)
+    if interval is None:
+        return None
+    low, high = interval
+    return low * 100, high * 100
+
+
+def _dollars(cost: float | None) -> Decimal | None:
+    if cost is None:
+        return None
+    return pricing.dollars(cost)
+
+
+def _cost_per(cost_usd: Decimal | None, count: float) -> Decimal | None:
+    """Return what each of so many cost; None where nobody knows it, or nothing came of it."""
+    if cost_usd is None or count <= 0:
+        return None
+    return cost_usd / Decimal(count)
