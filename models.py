@@ -1,10 +1,25 @@
-"""The tables. Timestamps are UTC without a zone; money is US dollars. Indexes: migrations/."""
+"""The schema that the migrations leave. Timestamps are UTC without a zone; money is US dollars."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Float, String, Text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Float,
+    Index,
+    String,
+    Text,
+    TextClause,
+    and_,
+    func,
+    or_,
+)
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.roles import DDLConstraintColumnRole
 
 JobType = Literal["text", "image"]
 Status = Literal["pending", "completed", "failed", "unknown"]
@@ -20,8 +35,41 @@ def is_cut(finish_reason: str | None) -> bool | None:
     return None if finish_reason is None else finish_reason.lower() != "stop"
 
 
+class UtcNow(TextClause):
+    """The moment of writing in UTC, for rows that another program inserts."""
+
+    inherit_cache = True
+
+    def __init__(self) -> None:
+        super().__init__("CURRENT_TIMESTAMP")
+
+
+@compiles(UtcNow, "postgresql")
+def _render_utc_now(_element: UtcNow, _compiler: SQLCompiler, **_options: Any) -> str:
+    # The server may live in another zone than UTC: now() alone would be local time.
+    return "timezone('utc', now())"
+
+
+class Newest(FunctionElement[datetime]):
+    """A time in descending order, undated rows last."""
+
+    inherit_cache = True
+
+
+@compiles(Newest)
+def _render_newest(element: Newest, compiler: SQLCompiler, **options: Any) -> str:
+    # SQLite's DESC means NULLS LAST already, and its indexes may not say so.
+    return f"{compiler.process(element.clauses, **options)} DESC"
+
+
+@compiles(Newest, "postgresql")
+def _render_newest_on_postgresql(element: Newest, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.clauses, **options)} DESC NULLS LAST"
+
+
 class Base(DeclarativeBase):
-    pass
+    # Without AUTOINCREMENT, SQLite gives a deleted row's id to the next one; PostgreSQL never does.
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
 
 class Segment(Base):
@@ -33,8 +81,8 @@ class Segment(Base):
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str | None] = mapped_column(Text)
     criteria: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
-    updated_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    created_at: Mapped[datetime | None] = mapped_column(default=utc_now, server_default=UtcNow())
+    updated_at: Mapped[datetime | None] = mapped_column(default=utc_now, server_default=UtcNow())
 
 
 class GeneratedContent(Base):
@@ -51,7 +99,7 @@ class GeneratedContent(Base):
     prompt: Mapped[str] = mapped_column(Text)
     result: Mapped[str] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(String(100))
-    created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    created_at: Mapped[datetime | None] = mapped_column(default=utc_now, server_default=UtcNow())
     job_id: Mapped[int | None]
     revised_prompt: Mapped[str | None] = mapped_column(Text)
     image_name: Mapped[str | None] = mapped_column(String(64))
@@ -87,10 +135,10 @@ class GenJob(Base):
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
     total_tokens: Mapped[int | None]
-    estimated_cost: Mapped[float | None] = mapped_column(Float)
-    status: Mapped[str | None] = mapped_column(String(50))
+    estimated_cost: Mapped[float | None] = mapped_column(Float, server_default="0.0")
+    status: Mapped[str | None] = mapped_column(String(50), server_default="completed")
     error_message: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    created_at: Mapped[datetime | None] = mapped_column(default=utc_now, server_default=UtcNow())
     completed_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     attempts: Mapped[int | None]
@@ -116,7 +164,75 @@ class Metric(Base):
     project_id: Mapped[int | None]
     metric_name: Mapped[str] = mapped_column(String(255))
     metric_value: Mapped[float] = mapped_column(Float)
-    timestamp: Mapped[datetime | None] = mapped_column(default=utc_now)
+    timestamp: Mapped[datetime | None] = mapped_column(default=utc_now, server_default=UtcNow())
     campaign_id: Mapped[int | None] = mapped_column(BigInteger)
     content_id: Mapped[int | None]
     event_id: Mapped[str | None] = mapped_column(String(255))
+
+
+def _partial_index(
+    name: str, *columns: DDLConstraintColumnRole, where: ColumnElement[bool], unique: bool = False
+) -> Index:
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
+
+
+Index(
+    "ix_generated_content_newest",
+    Newest(GeneratedContent.created_at),
+    GeneratedContent.id.desc(),
+)
+Index("ix_generated_content_job_id", GeneratedContent.job_id)
+_partial_index(
+    "ix_generated_content_image_name",
+    GeneratedContent.image_name,
+    where=GeneratedContent.image_name.is_not(None),
+)
+
+Index("ix_gen_jobs_newest", Newest(GenJob.created_at), GenJob.id.desc())
+_partial_index("ix_gen_jobs_pending", GenJob.expires_at, where=GenJob.status == "pending")
+_partial_index("ix_gen_jobs_image_key", GenJob.image_key, where=GenJob.image_key.is_not(None))
+_partial_index(
+    "ix_gen_jobs_idempotency_key",
+    GenJob.idempotency_key,
+    where=GenJob.idempotency_key.is_not(None),
+)
+# A job that failed unbilled frees its key for another try.
+_partial_index(
+    "ix_gen_jobs_claimed",
+    GenJob.idempotency_key,
+    where=and_(
+        GenJob.idempotency_key.is_not(None),
+        or_(
+            GenJob.status != "failed",
+            GenJob.estimated_cost.is_(None),
+            GenJob.estimated_cost != 0,
+        ),
+    ),
+    unique=True,
+)
+
+# A unique index takes two NULLs for different.
+_partial_index(
+    "ix_metrics_event",
+    func.coalesce(Metric.project_id, 0),
+    Metric.event_id,
+    where=Metric.event_id.is_not(None),
+    unique=True,
+)
+# These hold all that a sum needs, so that the rows themselves are not read.
+Index(
+    "ix_metrics_campaign",
+    Metric.project_id,
+    Metric.campaign_id,
+    Metric.content_id,
+    Metric.metric_name,
+    Metric.timestamp,
+    Metric.metric_value,
+)
+Index(
+    "ix_metrics_content",
+    Metric.content_id,
+    Metric.metric_name,
+    Metric.timestamp,
+    Metric.metric_value,
+)

