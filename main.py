@@ -163,7 +163,7 @@ def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segme
 @app.get("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
 def get_segment(db: Database, segment_id: SegmentId) -> schemas.Segment:
     """One segment."""
-    return schemas.Segment.model_validate(_segment(db, segment_id))
+    return schemas.Segment.model_validate(queries.segment(db, segment_id))
 
 
 @app.patch("/segments/{segment_id}", tags=["segments"], responses=errors.CHANGING)
@@ -175,7 +175,7 @@ def change_segment(
         row = update(models.Segment).where(models.Segment.id == segment_id)
         db.execute(row.values(**columns, updated_at=models.utc_now()))
         db.commit()
-    return schemas.Segment.model_validate(_segment(db, segment_id))
+    return schemas.Segment.model_validate(queries.segment(db, segment_id))
 
 
 # Without an example: nothing is to be deleted by pressing "Execute" in Swagger UI alone.
@@ -187,7 +187,7 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
     )
     db.commit()
     if deleted is None:
-        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
+        raise queries.SegmentNotFound
     return schemas.Message(message="Segment deleted successfully")
 
 
@@ -274,7 +274,7 @@ def list_content_history(
 @app.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
 def get_content(request: Request, db: Database, content_id: ContentId) -> schemas.ContentItem:
     """Everything known of one thing generated: what was asked for, what it cost, what it did."""
-    content = _content(db, content_id)
+    content = queries.content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
     item = schemas.ContentItem.of(content, job, analytics.figures.performance(db, content))
     item.result = _image_url(request, content)
@@ -374,7 +374,7 @@ def compare_variants(
     wanted: Annotated[analytics.schemas.VariantQuery, Query()],
 ) -> analytics.schemas.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
-    variants = records.variants(db, _content(db, content_id))
+    variants = records.variants(db, queries.content(db, content_id))
     return analytics.figures.compare(db, variants, wanted, partial(_image_url, request))
 
 
@@ -441,23 +441,9 @@ async def check_health() -> schemas.Health:
 # What the routes share.
 
 
-def _segment(db: Session, segment_id: int) -> models.Segment:
-    segment = db.get(models.Segment, segment_id)
-    if segment is None:
-        raise HTTPException(404, errors.SEGMENT_NOT_FOUND)
-    return segment
-
-
-def _content(db: Session, content_id: int) -> models.GeneratedContent:
-    content = db.get(models.GeneratedContent, content_id)
-    if content is None:
-        raise HTTPException(404, errors.CONTENT_NOT_FOUND)
-    return content
-
-
 def _find_segment(segment_id: int) -> models.Segment:
     with database.SessionLocal() as session:
-        return _segment(session, segment_id)
+        return queries.segment(session, segment_id)
 
 
 async def _messages(asked: schemas.TextRequest) -> list[dict[str, str]]:
@@ -527,6 +513,8 @@ ANSWERS: dict[int | type[Exception], Any] = {
     ledger.KeyInUse: _answering(409, errors.KEY_IN_USE, RETRY_AFTER),
     ledger.OutcomeUnknown: _answering(409, errors.OUTCOME_UNKNOWN),
     ledger.KeyReused: _answering(422, [errors.KEY_REUSED]),
+    queries.SegmentNotFound: _answering(404, errors.SEGMENT_NOT_FOUND),
+    queries.ContentNotFound: _answering(404, errors.CONTENT_NOT_FOUND),
     images.ImageNotFound: _answering(404, errors.IMAGE_NOT_FOUND),
     analytics.ingest.UnknownContent: _answering(404, errors.CONTENT_NOT_FOUND),
     analytics.ingest.EventIdReused: _answering(

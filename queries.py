@@ -1,4 +1,4 @@
-"""Reads that handlers share: the histories, and what all jobs cost."""
+"""Reads that handlers share: one segment or content, the histories, and what all jobs cost."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,6 +14,30 @@ import pricing
 import schemas
 
 Dated = TypeVar("Dated", models.GeneratedContent, models.GenJob)
+
+
+class SegmentNotFound(Exception):
+    """There is no segment of this id."""
+
+
+class ContentNotFound(Exception):
+    """There is no content of this id."""
+
+
+def segment(session: Session, segment_id: int) -> models.Segment:
+    """Find the segment. Raises SegmentNotFound."""
+    found = session.get(models.Segment, segment_id)
+    if found is None:
+        raise SegmentNotFound
+    return found
+
+
+def content(session: Session, content_id: int) -> models.GeneratedContent:
+    """Find what was generated. Raises ContentNotFound."""
+    found = session.get(models.GeneratedContent, content_id)
+    if found is None:
+        raise ContentNotFound
+    return found
 
 
 def newest(
