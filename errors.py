@@ -1,8 +1,6 @@
 """What each error says to people, and how /docs shows it for each kind of route."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -53,21 +51,6 @@ NOT_ACCEPTING = "{} Please try again in a few seconds."
 OUR_MISTAKE = "Something went wrong on our side. The reason is in the server's log."
 
 HANGUL = re.compile("[가-힣]")
-
-
-def unknown_parameters(sent: Iterable[str], known: Sequence[str]) -> list[dict[str, Any]]:
-    """What is wrong with these names in an address: a route does not know them, or each counts
-    once."""
-    there_are = f"There are: {', '.join(known)}" if known else "This address takes none"
-    wrong = []
-    for name, times in Counter(sent).items():
-        if name not in known:
-            reason = f"There is no parameter '{name}' here. {there_are}"
-            wrong.append({"loc": ("query", name), "msg": reason, "type": "extra_forbidden"})
-        elif times > 1:
-            reason = f"Parameter '{name}' should be sent once, and not {times} times"
-            wrong.append({"loc": ("query", name), "msg": reason, "type": "repeated"})
-    return wrong
 
 
 def unreadable(reason: BaseException | None) -> dict[str, Any]:

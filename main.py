@@ -3,16 +3,15 @@
 import asyncio
 import copy
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, HTTPException, Path, Query, Request, Response, params
+from fastapi import Body, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
@@ -35,6 +34,7 @@ import pricing
 import process
 import queries
 import schemas
+from dependencies import CheckedRoute, OpenAINotConfigured
 from generation import client, images, ledger, prompts, records, variants
 from generation.results import ImageResult, TextResult
 from settings import settings, version
@@ -61,10 +61,6 @@ TAGS = {
 log = logging.getLogger("uvicorn.error")
 
 
-class OpenAINotConfigured(Exception):
-    """There is no OPENAI_API_KEY, so nothing can be generated."""
-
-
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the tables up to date; keep one ledger, one image store and one OpenAI client per
@@ -86,31 +82,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     checking.cancel()
     if app.state.openai:
         await app.state.openai.close()
-
-
-class CheckedRoute(APIRoute):
-    """A GET that answers JSON refuses a parameter that it does not know, and one sent twice: a
-    filter would be ignored, and the figures look right and be those of everything."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-        if self.methods != {"GET"} or self.response_field is None:
-            return answer
-        elsewhere = params.Path | params.Header | params.Cookie
-        known = [
-            field.alias
-            for field in get_flat_params(self.dependant)
-            if not isinstance(field.field_info, elsewhere)
-        ]
-
-        async def answer_known(request: Request) -> Response:
-            if request.scope["query_string"]:
-                sent = [name for name, _ in request.query_params.multi_items()]
-                if wrong := errors.unknown_parameters(sent, known):
-                    raise RequestValidationError(wrong)
-            return await answer(request)
-
-        return answer_known
 
 
 app = FastAPIOffline(

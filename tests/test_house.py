@@ -18,7 +18,7 @@ FLOORS = (
     ("database", "generation.group_commit", "generation.bodies", "generation.results"),
     ("generation.responses", "generation.connection", "generation.download", "generation.prompts"),
     ("generation.refusals", "generation.records", "analytics.significance"),
-    ("fields", "process", "generation.client"),
+    ("fields", "process", "dependencies", "generation.client"),
     ("generation.images", "generation.variants", "analytics.schemas", "errors"),
     ("analytics.ingest", "analytics.figures", "generation.ledger", "images"),
     ("schemas",),
