@@ -188,10 +188,27 @@ def _keep_no_read_only(connection: Any, record: ConnectionPoolEntry) -> None:
         record.invalidate()
 
 
-def is_refusal(error: exc.SQLAlchemyError) -> bool:
-    """Whether the database is away, or refuses by itself what is asked of it (read-only in a
-    failover, a right or a table taken away, a rule of its owner's), rather than because the
-    statement or its values are wrong."""
+class DatabaseAway(Exception):
+    """The database, or a free connection to it, is out of reach; `str()` is what was said last."""
+
+
+class DatabaseRefuses(Exception):
+    """The database is there but takes nothing; `str()` is what it said."""
+
+
+def unavailable(error: exc.SQLAlchemyError) -> DatabaseAway | DatabaseRefuses | None:
+    """Tell a database that is away, or refuses by itself what is asked of it (read-only in a
+    failover, a right or a table taken away, a rule of its owner's), from a statement or values that
+    are wrong: None."""
+    if not _is_refusal(error):
+        return None
+    lost = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
+    if lost and not _code(error).startswith(TAKES_NOTHING):
+        return DatabaseAway(said(error))
+    return DatabaseRefuses(said(error))
+
+
+def _is_refusal(error: exc.SQLAlchemyError) -> bool:
     if not isinstance(error, exc.DBAPIError):
         return isinstance(error, exc.TimeoutError)
     mistakes = (exc.DataError, exc.IntegrityError, exc.NotSupportedError, exc.ProgrammingError)
@@ -204,12 +221,6 @@ def said(error: BaseException) -> str:
     for each address it tried."""
     words = str(getattr(error, "orig", None) or error).partition("\n")[0]
     return words.strip().rstrip(".") or type(error).__name__
-
-
-def is_away(error: exc.SQLAlchemyError) -> bool:
-    """Whether it is out of reach, and does not merely refuse."""
-    lost = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
-    return lost and not _code(error).startswith(TAKES_NOTHING)
 
 
 def _code(error: exc.SQLAlchemyError) -> str:

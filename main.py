@@ -2,26 +2,21 @@
 
 import asyncio
 import copy
-import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import Body, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from sqlalchemy import delete, exc, select, text, update
 from sqlalchemy.orm import Session
-from starlette.datastructures import Headers
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 import analytics.figures
 import analytics.ingest
@@ -41,13 +36,11 @@ from settings import settings, version
 
 OTHER_OPEN_FILES = 500
 IMAGE_CHUNK_BYTES = 256 * 1024
-RETRY_AFTER = {"Retry-After": "5"}
 # An image never changes: whoever has it once need not ask again.
 FOR_GOOD = {
     "Cache-Control": "public, max-age=31536000, immutable",
     "X-Content-Type-Options": "nosniff",
 }
-REPLAYED = {"Idempotent-Replayed": "true"}
 TAGS = {
     "segments": "Whom copy is written for.",
     "generate": "Copy and images, and what they can cost beforehand.",
@@ -57,8 +50,6 @@ TAGS = {
     "costs": "What generation cost.",
     "service": "Whether the service works.",
 }
-
-log = logging.getLogger("uvicorn.error")
 
 
 @asynccontextmanager
@@ -101,8 +92,6 @@ app = FastAPIOffline(
     generate_unique_id_function=lambda route: route.name,
 )
 app.router.route_class = CheckedRoute
-# On the router: on the app, FastAPI would answer in bare text before AnnouncedBodyLimit can.
-app.router.max_body_size = errors.MAX_BODY_BYTES
 
 
 Database = Annotated[Session, Depends(database.get_db, scope="function")]
@@ -184,11 +173,7 @@ async def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.
     )
 
 
-@app.post(
-    "/generate/text",
-    tags=["generate"],
-    responses=errors.NOT_FOUND | errors.generating("text"),
-)
+@app.post("/generate/text", tags=["generate"], responses=errors.GENERATING_TEXT)
 async def generate_text(
     request: Request,
     response: Response,
@@ -205,11 +190,11 @@ async def generate_text(
 
     completed = await _ledger(request).generate(job, prepare)
     if completed.is_replayed:
-        response.headers.update(REPLAYED)
+        response.headers.update(errors.REPLAYED)
     return schemas.TextAnswer.of(completed)
 
 
-@app.post("/generate/image", tags=["generate"], responses=errors.generating("image"))
+@app.post("/generate/image", tags=["generate"], responses=errors.GENERATING_IMAGE)
 async def generate_image(
     request: Request,
     response: Response,
@@ -225,7 +210,7 @@ async def generate_image(
 
     completed = await _ledger(request).generate(job, prepare)
     if completed.is_replayed:
-        response.headers.update(REPLAYED)
+        response.headers.update(errors.REPLAYED)
     return schemas.ImageAnswer.of(completed, _image_url(request, completed.result), job.size)
 
 
@@ -299,7 +284,7 @@ def add_metrics(db: Database, reported: Metrics) -> analytics.schemas.MetricsAdd
     db.commit()
     if reported.alone and added.refused:
         raise added.refused[0]
-    refused = {place: [REFUSED_METRICS[type(why)]] for place, why in added.refused.items()}
+    refused = {place: [errors.REFUSED_METRICS[type(why)]] for place, why in added.refused.items()}
     return analytics.schemas.MetricsAdded(
         accepted=added.accepted,
         duplicates=added.duplicates,
@@ -336,7 +321,9 @@ def list_content_figures(
 
 
 @app.get(
-    "/analytics/content/{content_id}/variants", tags=["analytics"], responses=errors.ONE_CONTENT
+    "/analytics/content/{content_id}/variants",
+    tags=["analytics"],
+    responses=errors.ONE_CONTENT,
 )
 def compare_variants(
     request: Request,
@@ -458,120 +445,7 @@ def _shown(request: Request, content: models.GeneratedContent) -> schemas.Conten
     return shown.model_copy(update={"result": _image_url(request, content)})
 
 
-def _answer(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
-
-
-def _answering(status: int, detail: Any, headers: dict[str, str] | None = None) -> Any:
-    """A handler that answers so; what the error itself says goes where the detail has a {}."""
-
-    async def answer(request: Request, error: Exception) -> JSONResponse:
-        said = detail.format(error) if isinstance(detail, str) else detail
-        return _answer(status, said, headers)
-
-    return answer
-
-
-# What is wrong with one metric of a list.
-REFUSED_METRICS = {
-    analytics.ingest.UnknownContent: errors.UNKNOWN_CONTENT,
-    analytics.ingest.EventIdReused: errors.EVENT_ID_REUSED,
-}
-ANSWERS: dict[int | type[Exception], Any] = {
-    413: _answering(413, errors.BODY_TOO_LARGE),
-    OpenAINotConfigured: _answering(503, errors.OPENAI_NOT_CONFIGURED),
-    ledger.NotAccepting: _answering(503, errors.NOT_ACCEPTING, RETRY_AFTER),
-    ledger.KeyInUse: _answering(409, errors.KEY_IN_USE, RETRY_AFTER),
-    ledger.OutcomeUnknown: _answering(409, errors.OUTCOME_UNKNOWN),
-    ledger.KeyReused: _answering(422, [errors.KEY_REUSED]),
-    queries.SegmentNotFound: _answering(404, errors.SEGMENT_NOT_FOUND),
-    queries.ContentNotFound: _answering(404, errors.CONTENT_NOT_FOUND),
-    images.ImageNotFound: _answering(404, errors.IMAGE_NOT_FOUND),
-    analytics.ingest.UnknownContent: _answering(404, errors.CONTENT_NOT_FOUND),
-    analytics.ingest.EventIdReused: _answering(
-        422, [{**errors.EVENT_ID_REUSED, "loc": ["body", "event_id"]}]
-    ),
-    # The traceback goes to the log, not to the client.
-    Exception: _answering(500, errors.OUR_MISTAKE),
-}
-for kind, answer in ANSWERS.items():
-    app.add_exception_handler(kind, answer)
-
-
-@app.exception_handler(RequestValidationError)
-async def answer_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    """422 without the rejected input: it may hold what JSON cannot carry."""
-    details = []
-    for invalid in error.errors():
-        place = [
-            part.encode(errors="replace").decode() if isinstance(part, str) else part
-            for part in invalid["loc"]
-        ]
-        reason = invalid["msg"]
-        if invalid["type"] in ("model_attributes_type", "model_type"):
-            reason = "Send a JSON object, with the header Content-Type: application/json"
-        elif invalid["type"] == "json_invalid":
-            reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {place[-1]})"
-        details.append({"loc": place, "msg": reason, "type": invalid["type"]})
-    return _answer(422, details)
-
-
-@app.exception_handler(400)
-async def answer_unreadable(request: Request, error: HTTPException) -> JSONResponse:
-    """422 where FastAPI says 400: Python cannot read the JSON."""
-    return _answer(422, [errors.unreadable(error.__cause__)])
-
-
-@app.exception_handler(405)
-async def answer_other_method(request: Request, error: HTTPException) -> JSONResponse:
-    """405 with every method of this address: each is a route of its own, and knows of no other."""
-    methods: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL:
-            methods |= route.methods or set()
-    allowed = {"Allow": ", ".join(sorted(methods))} if methods else error.headers
-    return _answer(405, error.detail, allowed)
-
-
-@app.exception_handler(ledger.JobFailed)
-async def answer_job_failed(request: Request, error: ledger.JobFailed) -> JSONResponse:
-    log.warning(str(error))
-    return _answer(500, str(error), REPLAYED if error.is_replayed else None)
-
-
-@app.exception_handler(images.StoreUnavailable)
-async def answer_store_lost(request: Request, error: images.StoreUnavailable) -> JSONResponse:
-    log.error("Image store: %s", error)
-    return _answer(503, errors.STORE_LOST, RETRY_AFTER)
-
-
-@app.exception_handler(exc.DBAPIError)
-@app.exception_handler(exc.TimeoutError)
-async def answer_database_lost(request: Request, error: exc.SQLAlchemyError) -> JSONResponse:
-    """503 while the database, or a free connection to it, is out of reach, or it takes nothing."""
-    if not database.is_refusal(error):
-        raise error
-    log.error("Database: %s", database.said(error))
-    words = errors.DATABASE_LOST if database.is_away(error) else errors.DATABASE_REFUSES
-    return _answer(503, words, RETRY_AFTER)
-
-
-class AnnouncedBodyLimit:
-    """413 in our own words for a body that says it is too large; FastAPI's answer is bare text."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self.app
-        if scope["type"] == "http":
-            announced = int(Headers(scope=scope).get("content-length", 0))
-            if announced > errors.MAX_BODY_BYTES:
-                answer = _answer(413, errors.BODY_TOO_LARGE)
-        await answer(scope, receive, send)
-
-
-app.add_middleware(AnnouncedBodyLimit)
+errors.install(app)
 
 
 @app.get("/redoc", include_in_schema=False)

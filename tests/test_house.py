@@ -19,10 +19,11 @@ FLOORS = (
     ("generation.responses", "generation.connection", "generation.download", "generation.prompts"),
     ("generation.refusals", "generation.records", "analytics.significance"),
     ("fields", "process", "dependencies", "generation.client"),
-    ("generation.images", "generation.variants", "analytics.schemas", "errors"),
+    ("generation.images", "generation.variants", "analytics.schemas"),
     ("analytics.ingest", "analytics.figures", "generation.ledger", "images"),
     ("schemas",),
     ("queries",),
+    ("errors",),
     ("main",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
