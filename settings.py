@@ -1,4 +1,4 @@
-"""What the environment says, read once at import; the real environment wins over `.env`."""
+"""The settings of the service: the environment, and `.env`, which the environment wins over."""
 
 import multiprocessing
 import os
@@ -6,12 +6,14 @@ import re
 import ssl
 import sys
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
 from dotenv import load_dotenv
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
 # Libraries read these of their own accord: the OpenAI SDK sends the first three with every call.
@@ -19,90 +21,109 @@ READ_BY_LIBRARIES = (
     *("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
+NO_TOKEN = "has spaces or other characters that none has. Copy it again."
 HEADER_LINE = re.compile(r"[\w!#$%&'*+.^`|~-]+:[ -~]*", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Settings:
+class SettingsError(Exception):
+    """The service cannot start with these settings; `str()` says in one line why."""
+
+
+def _is_token(value: str) -> bool:
+    return value.isascii() and value.isprintable() and not set(" '\"") & set(value)
+
+
+def _token(value: str) -> str:
+    if not _is_token(value):
+        raise ValueError(NO_TOKEN)
+    return value
+
+
+def _address(example: str) -> AfterValidator:
+    """Take an http(s) address, without a slash at its end."""
+
+    def check(url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            found = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            usable = found and not (parts.query or parts.fragment or " " in parts.geturl())
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"must look like {example}.")
+        return url.rstrip("/")
+
+    return AfterValidator(check)
+
+
+def _place(place: str) -> str:
+    """A bucket's URL, or a folder, which is looked for beside this file."""
+    return place if "://" in place else str(ROOT / place)
+
+
+Token = Annotated[str, AfterValidator(_token)]
+OpenAIAddress = Annotated[str, _address("https://host/v1 or http://localhost:9000/v1")]
+Place = Annotated[str, AfterValidator(_place)]
+PublicAddress = Annotated[str, _address("https://copy.example.com")]
+Seconds = Annotated[float, Field(ge=0.1, le=3600)]
+
+
+class Settings(BaseSettings):
     """Every setting, one field each; `.env.example` explains them to people."""
 
-    database_url: str = field(repr=False)
-    openai_api_key: str | None = field(repr=False)
-    openai_base_url: str | None
-    text_model: str
-    image_model: str
-    image_store: str
-    public_base_url: str | None
-    host: str
-    port: int
-    text_timeout_seconds: float
-    image_timeout_seconds: float
-    max_attempts: int
-    max_in_flight: int
-    drain_seconds: float
-    database_pool_size: int
-    database_max_overflow: int
+    database_url: Annotated[str, Field(repr=False)] = "sqlite:///artify.db"
+    openai_api_key: Annotated[Token | None, Field(repr=False)] = None
+    openai_base_url: OpenAIAddress | None = None
+    text_model: str = "gpt-3.5-turbo"
+    image_model: str = "dall-e-3"
+    image_store: Place = "images"
+    public_base_url: PublicAddress | None = None
+    host: str = "0.0.0.0"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    text_timeout_seconds: Seconds = 60
+    image_timeout_seconds: Seconds = 180
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+    database_pool_size: Annotated[int, Field(ge=2, le=1000)] = 5
+    database_max_overflow: Annotated[int, Field(ge=0, le=1000)] = 15
+
+    model_config = SettingsConfigDict(
+        alias_generator=str.upper,
+        case_sensitive=True,
+        frozen=True,
+        str_strip_whitespace=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if value.strip()}
 
 
-def stop(message: str) -> NoReturn:
-    """Say in one line why the service cannot start, and end the process with status 1.
-
-    Leaves at once: an exception would reach people as uvicorn's traceback. A worker of
-    `uvicorn --workers` ends with uvicorn's own 3, which keeps its parent from starting it again
-    for ever.
-    """
-    print(f"ERROR: {message}", file=sys.stderr, flush=True)
-    os._exit(1 if multiprocessing.parent_process() is None else 3)
-
-
-def _text(name: str) -> str | None:
-    """The setting's value; empty means unset."""
-    return os.environ.get(name, "").strip() or None
-
-
-def _number(name: str, default: float, lowest: float, highest: float) -> float:
-    """The setting's value within its limits; a whole number where the default is one."""
-    value = _text(name) or str(default)
-    kind = type(default)
+def load() -> Settings:
+    """Read the settings of this process. Raises SettingsError."""
+    _take_off_quotes()
+    _load_dotenv()
+    _check_what_libraries_read()
     try:
-        number = kind(value)
-    except ValueError:
-        number = float("nan")
-    if not lowest <= number <= highest:
-        what = "a whole number" if kind is int else "a number"
-        stop(f"{name} must be {what} from {lowest:g} to {highest:g}; it is {value!r}.")
-    return number
+        return Settings()
+    except ValidationError as error:
+        # Without the error itself, which may hold a secret.
+        raise SettingsError(_reason(error.errors()[0])) from None
 
 
-def _openai_api_key() -> str | None:
-    key = _text("OPENAI_API_KEY")
-    _check_token("OPENAI_API_KEY", key)
-    return key
-
-
-def _check_token(name: str, value: str | None) -> None:
-    if value and not (value.isascii() and value.isprintable() and not set(" '\"") & set(value)):
-        stop(f"{name} has spaces or other characters that none has. Copy it again.")
-
-
-def _address(name: str, example: str) -> str | None:
-    """The setting's value, an http(s) address without a slash at its end."""
-    url = _text(name)
-    try:
-        parts = urlsplit(url or "https://host")
-        found = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        usable = found and not (parts.query or parts.fragment or " " in parts.geturl())
-    except ValueError:
-        usable = False
-    if not usable:
-        stop(f"{name} must look like {example}.")
-    return url.rstrip("/") if url else None
-
-
-def _image_store() -> str:
-    """A bucket's URL, or a folder, which is looked for beside this file."""
-    place = _text("IMAGE_STORE") or "images"
-    return place if "://" in place else str(ROOT / place)
+def _reason(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    if error["type"] == "value_error":
+        return f"{name} {error['ctx']['error']}"
+    field = Settings.model_fields[name.lower()]
+    lowest, highest = field.metadata
+    what = "a whole number" if field.annotation is int else "a number"
+    value = str(error["input"]).strip()
+    return f"{name} must be {what} from {lowest.ge:g} to {highest.le:g}; it is {value!r}."
 
 
 def _take_off_quotes() -> None:
@@ -121,67 +142,45 @@ def _load_dotenv() -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        stop(
+        raise SettingsError(
             f"{dotenv} cannot be read: {error.strerror}. "
             "Make it a file that this user may read, or remove it."
-        )
+        ) from error
     except ValueError:
-        stop(f"{dotenv} is not in UTF-8. Save it again with that encoding.")
+        reason = f"{dotenv} is not in UTF-8. Save it again with that encoding."
+        raise SettingsError(reason) from None
 
 
 def _check_what_libraries_read() -> None:
-    """End the process where a library would fail on its own setting, or send it as nonsense."""
-    given = {name: _text(name) for name in READ_BY_LIBRARIES}
-    for name, value in given.items():
-        os.environ.pop(name, None)
-        if value:
-            os.environ[name] = value
+    """Refuse what a library would fail on, or send as nonsense; empty means unset to none of them.
+    Raises SettingsError."""
+    given = {name: os.environ.pop(name, "").strip() for name in READ_BY_LIBRARIES}
+    os.environ.update({name: value for name, value in given.items() if value})
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
-        _check_token(name, given[name])
-    for line in (given["OPENAI_CUSTOM_HEADERS"] or "").splitlines():
+        if given[name] and not _is_token(given[name]):
+            raise SettingsError(f"{name} {NO_TOKEN}")
+    for line in given["OPENAI_CUSTOM_HEADERS"].splitlines():
         if not HEADER_LINE.fullmatch(line):
-            stop("OPENAI_CUSTOM_HEADERS must be lines like Name: value, in ASCII.")
+            raise SettingsError("OPENAI_CUSTOM_HEADERS must be lines like Name: value, in ASCII.")
     try:
         if file := given["SSL_CERT_FILE"]:
             ssl.create_default_context(cafile=file)
     except OSError as error:
         reason = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-        stop(f"SSL_CERT_FILE {file} cannot be used: {reason}. Name a PEM file, or leave it empty.")
-    if (folders := given["SSL_CERT_DIR"]) and not any(
-        map(os.path.isdir, folders.split(os.pathsep))
-    ):
-        stop(f"SSL_CERT_DIR {folders} is no folder. Name one of certificates, or leave it empty.")
+        raise SettingsError(
+            f"SSL_CERT_FILE {file} cannot be used: {reason}. Name a PEM file, or leave it empty."
+        ) from error
+    folders = given["SSL_CERT_DIR"]
+    if folders and not any(os.path.isdir(folder) for folder in folders.split(os.pathsep)):
+        raise SettingsError(
+            f"SSL_CERT_DIR {folders} is no folder. Name one of certificates, or leave it empty."
+        )
 
 
 def version() -> str:
     """Return the version of the service, which pyproject.toml alone tells."""
     with (ROOT / "pyproject.toml").open("rb") as stream:
         return str(tomllib.load(stream)["project"]["version"])
-
-
-def read() -> Settings:
-    """The settings of this process. Ends it with a one-line reason where one cannot be used."""
-    _take_off_quotes()
-    _load_dotenv()
-    _check_what_libraries_read()
-    return Settings(
-        database_url=_text("DATABASE_URL") or "sqlite:///artify.db",
-        openai_api_key=_openai_api_key(),
-        openai_base_url=_address("OPENAI_BASE_URL", "https://host/v1 or http://localhost:9000/v1"),
-        text_model=_text("TEXT_MODEL") or "gpt-3.5-turbo",
-        image_model=_text("IMAGE_MODEL") or "dall-e-3",
-        image_store=_image_store(),
-        public_base_url=_address("PUBLIC_BASE_URL", "https://copy.example.com"),
-        host=_text("HOST") or "0.0.0.0",
-        port=int(_number("PORT", 8000, 1, 65535)),
-        text_timeout_seconds=_number("TEXT_TIMEOUT_SECONDS", 60.0, 0.1, 3600),
-        image_timeout_seconds=_number("IMAGE_TIMEOUT_SECONDS", 180.0, 0.1, 3600),
-        max_attempts=int(_number("MAX_ATTEMPTS", 3, 1, 10)),
-        max_in_flight=int(_number("MAX_IN_FLIGHT", 1000, 1, 100_000)),
-        drain_seconds=_number("DRAIN_SECONDS", 30.0, 0, 3600),
-        database_pool_size=int(_number("DATABASE_POOL_SIZE", 5, 2, 1000)),
-        database_max_overflow=int(_number("DATABASE_MAX_OVERFLOW", 15, 0, 1000)),
-    )
 
 
 def proxy_for(url: str) -> str | None:
@@ -194,4 +193,18 @@ def proxy_for(url: str) -> str | None:
     return next((rules[rule] for rule in sorted(rules) if rule.matches(URL(url))), None)
 
 
-settings = read()
+def stop(message: str) -> NoReturn:
+    """Say in one line why the service cannot start, and end the process with status 1.
+
+    Leaves at once: an exception would reach people as uvicorn's traceback. A worker of
+    `uvicorn --workers` ends with uvicorn's own 3, which keeps its parent from starting it again
+    for ever.
+    """
+    print(f"ERROR: {message}", file=sys.stderr, flush=True)
+    os._exit(1 if multiprocessing.parent_process() is None else 3)
+
+
+try:
+    settings = load()
+except SettingsError as error:
+    stop(str(error))

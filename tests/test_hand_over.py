@@ -27,7 +27,7 @@ def ask(stand_in: StandIn, call: Call, **others: Any) -> Any:
     """What the call returns of a client before the stand-in, with these settings."""
 
     async def run() -> Any:
-        own = replace(settings, openai_base_url=stand_in.url, **others)
+        own = settings.model_copy(update={"openai_base_url": stand_in.url, **others})
         client = OpenAIClient(KEY, own)
         try:
             return await call(client)

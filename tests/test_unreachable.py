@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,7 +118,9 @@ def ask(url: str) -> str:
     """The text that comes of it."""
 
     async def run() -> str:
-        client = OpenAIClient(KEY, replace(settings, openai_base_url=url, max_attempts=2))
+        client = OpenAIClient(
+            KEY, settings.model_copy(update={"openai_base_url": url, "max_attempts": 2})
+        )
         try:
             job = TextJob(model="gpt-4", prompt="안녕", max_tokens=9)
             hello = [{"role": "user", "content": "안녕"}]
