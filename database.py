@@ -69,13 +69,13 @@ class UnsupportedURL(ArgumentError):
 
 
 def parse_url(database_url: str) -> URL:
-    """The URL as SQLAlchemy takes it. ArgumentError where it cannot be used."""
+    """Return the URL as SQLAlchemy takes it. Raises ArgumentError where it cannot be used."""
     return _parse(database_url)[0]
 
 
 def _parse(database_url: str) -> tuple[URL, list[str]]:
-    """The URL, and which of its options are another tool's and left out. The driver is left out
-    too: whatever another tool reaches a database with, this service has its own."""
+    """Return the URL, and which of its options are another tool's and left out. The driver is left
+    out too: whatever another tool reaches a database with, this service has its own."""
     scheme, separator, rest = database_url.partition("://")
     if separator and scheme.partition("+")[0] == "sqlite":
         return _parse_sqlite(rest)
@@ -101,7 +101,7 @@ def _is_libpqs(url: URL, option: str) -> bool:
 
 
 def _parse_sqlite(rest: str) -> tuple[URL, list[str]]:
-    """The path as it is written, where % escapes nothing; a relative one is beside this file."""
+    """Take the path as it is written: % escapes nothing; a relative one is beside this file."""
     folder, slash, name = rest.rpartition("/")
     name, *options = OPTIONS.split(name, maxsplit=1)
     path = folder + slash + name
@@ -117,7 +117,7 @@ def _parse_sqlite(rest: str) -> tuple[URL, list[str]]:
 
 
 def _other_tools(names: Iterable[str]) -> list[str]:
-    """The names, once each. UnsupportedURL where one is of no tool that is known."""
+    """Return the names, once each. Raises UnsupportedURL where one is of no tool that is known."""
     others = list(dict.fromkeys(names))
     for name in others:
         if name not in OTHER_TOOLS_OPTIONS:
@@ -126,7 +126,7 @@ def _other_tools(names: Iterable[str]) -> list[str]:
 
 
 def connect(url: URL) -> Engine:
-    """An engine for the URL; opens no connection yet."""
+    """Make an engine for the URL; it opens no connection yet."""
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
         event.listen(engine, "connect", _enforce_foreign_keys)
@@ -217,14 +217,14 @@ def _is_refusal(error: exc.SQLAlchemyError) -> bool:
 
 
 def said(error: BaseException) -> str:
-    """What the database said, without the statement and its values, psycopg2's hints, and a line
-    for each address it tried."""
+    """Return the database's own message, without the statement and its values, psycopg2's hints,
+    and a line for each address it tried."""
     words = str(getattr(error, "orig", None) or error).partition("\n")[0]
     return words.strip().rstrip(".") or type(error).__name__
 
 
 def _code(error: exc.SQLAlchemyError) -> str:
-    """PostgreSQL's or SQLite's own."""
+    """Return PostgreSQL's or SQLite's own code; empty where there is none."""
     origin = getattr(error, "orig", None)
     return getattr(origin, "pgcode", None) or getattr(origin, "sqlite_errorname", None) or ""
 
@@ -341,6 +341,6 @@ SessionLocal = sessionmaker(engine, expire_on_commit=False)
 
 
 def get_db() -> Iterator[Session]:
-    """A session for one request; the handler commits."""
+    """Open a session for one request; the handler commits."""
     with SessionLocal() as session:
         yield session

@@ -26,12 +26,12 @@ Status = Literal["pending", "completed", "failed", "unknown"]
 
 
 def utc_now() -> datetime:
-    """This moment in UTC, without a zone, as every table stores it."""
+    """Return this moment in UTC, without a zone, as every table stores it."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 def is_cut(finish_reason: str | None) -> bool | None:
-    """Whether a text ended before its model was done with it; None where nobody said."""
+    """Tell whether a text ended before its model was done; None where no finish_reason came."""
     return None if finish_reason is None else finish_reason.lower() != "stop"
 
 
@@ -86,11 +86,13 @@ class Segment(Base):
 
 
 class GeneratedContent(Base):
-    """What was made by the job `job_id`: `content_type` is "text" or "image"; a stored image's
-    `result` and `image_name` are its name in the image store: its address is made when it is read.
-    That of an image that could not be stored is OpenAI's, until `image_expires_at`, or a data: URL.
-    `segment_id`, `tone` and `keywords` (a JSON list as text) are what was asked for; `cost` is its
-    share of the job's. `finish_reason` is what OpenAI said of a text's end."""
+    """A text or an image that the job `job_id` made.
+
+    A stored image's `result` and `image_name` are its name in the image store; its address is made
+    when it is read. The `result` of an image that could not be stored is the provider's address,
+    until `image_expires_at`, or a data: URL. `segment_id`, `tone` and `keywords` (a JSON list as
+    text) are the request's; `cost` is its share of the job's; `finish_reason` is the provider's.
+    """
 
     __tablename__ = "generated_content"
 
@@ -119,10 +121,10 @@ class GenJob(Base):
     """One generation and what it cost; an unknown cost is NULL, never 0.
 
     `status` is "pending" from before the call until "completed", "failed" (nothing came of it) or
-    "unknown" (it went out and no answer came back: it may have been billed). A row still pending
+    "unknown" (it went out and no response came: it may have been billed). A row still pending
     at `expires_at` belongs to a process that died. `image_key` is the name, without its ending,
-    that its image has in the store, if one was stored. `n` is how many texts of at most
-    `max_tokens` were asked for.
+    that its image has in the store, if one was stored. `n` is how many variants of at most
+    `max_tokens` were requested.
     """
 
     __tablename__ = "gen_jobs"
@@ -155,8 +157,11 @@ class GenJob(Base):
 
 
 class Metric(Base):
-    """One reported figure of a campaign, such as 120 clicks. A campaign is a pair of `project_id`
-    and `campaign_id`; these and `event_id`, unique within its project, are the client's own."""
+    """One reported figure of a campaign, such as 120 clicks.
+
+    A campaign is a pair of `project_id` and `campaign_id`; these and `event_id`, unique within its
+    project, are the client's own.
+    """
 
     __tablename__ = "metrics"
 

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection of `database.bring_up`, or, for the `alembic` command line,
+"""Run the migrations on the connection of `database.bring_up`, or, for the `alembic` command line,
 on one of its own; one process at a time."""
 
 from alembic import context

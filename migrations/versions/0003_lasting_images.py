@@ -1,4 +1,4 @@
-"""Images are stored under a name of their own; a job knows what was asked of an image model."""
+"""Images are stored under a name of their own; a job knows what it requested of an image model."""
 
 import sqlalchemy as sa
 from alembic import op

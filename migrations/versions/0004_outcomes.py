@@ -1,5 +1,5 @@
-"""From copy to outcome: metrics know their campaign, content and event; content, what was asked and
-its share of the cost."""
+"""From copy to outcome: metrics know their campaign, content and event; content, what was requested
+and its share of the cost."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,11 +45,11 @@ def upgrade() -> None:
 
 
 def _give_no_segment_id_twice() -> None:
-    """Content names its segment for good now. In a table made without this service, SQLite would
-    give the id of a deleted segment to the next one."""
+    """Make SQLite keep a deleted segment's id from the next one: content names it for good now."""
     connection = op.get_bind()
     if connection.dialect.name != "sqlite":
         return
+    # A table that this service did not make may lack AUTOINCREMENT.
     made = sa.text("SELECT sql FROM sqlite_master WHERE name = 'segments'")
     if "AUTOINCREMENT" not in connection.execute(made).scalar_one().upper():
         options = {"sqlite_autoincrement": True}

@@ -11,4 +11,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """The releases before this one make the address from the name too."""
+    """Keep the names: the releases before this one make the address from them too."""
