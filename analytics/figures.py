@@ -11,6 +11,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Float,
+    Label,
     Numeric,
     Row,
     SQLColumnExpression,
@@ -66,6 +67,8 @@ COSTS = (
 
 # Where an image is seen, which depends on the request.
 AddressOf = Callable[[models.GeneratedContent], str]
+# What tells rows from each other: columns, as the API names them.
+Keys = dict[str, SQLColumnExpression[Any]]
 Shown = TypeVar("Shown", bound=schemas.Figures)
 
 
@@ -119,7 +122,7 @@ def content(
 ) -> schemas.ContentPage:
     """Return a page of the figures of each content that was measured."""
     sums = _sums(wanted, PER_CONTENT)
-    rows, next_cursor = _page(session, wanted, sums, [CONTENT.id.label("content_id")])
+    rows, next_cursor = _page(session, wanted, sums, _keys(None, sums))
     ids = [row.content_id for row in rows]
     contents = session.scalars(select(CONTENT).where(CONTENT.id.in_(ids)))
     by_id = {each.id: each for each in contents}
@@ -135,17 +138,18 @@ def groups(session: Session, wanted: schemas.ContentQuery) -> schemas.GroupPage:
     """Return a page of the figures of each segment, tone, model or campaign: of all its content
     that was measured."""
     sums = _sums(wanted, PER_CAMPAIGN if wanted.group_by == "campaign" else PER_CONTENT)
-    rows, next_cursor = _page(session, wanted, sums, _keys(wanted.group_by, sums))
+    keys = _keys(wanted.group_by, sums)
+    rows, next_cursor = _page(session, wanted, sums, keys)
     page = schemas.GroupPage(groups=[], next_cursor=next_cursor)
     for row in rows:
-        group = schemas.Group.model_validate(row)
+        group = {name: getattr(row, name) for name in keys}
         figures = _figures(
             schemas.GroupFigures,
             Totals.of(row),
             row.generation_cost,
             content_count=row.content_count,
             unknown_costs=row.unknown_costs,
-            **group.model_dump(exclude_unset=True),
+            **group,
         )
         page.groups.append(figures)
     return page
@@ -230,29 +234,29 @@ def _totals_of(
     return [totals.get(content.id, Totals()) for content in contents]
 
 
-def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> list[SQLColumnExpression[Any]]:
-    """Return what tells the groups from each other, as schemas.Group names it."""
+def _keys(group_by: schemas.GroupBy | None, sums: CTE) -> Keys:
+    """Return what tells the rows of a page from each other."""
+    if group_by is None:
+        return {"content_id": CONTENT.id}
     if group_by == "segment":
-        return [CONTENT.segment_id, SEGMENT.name.label("segment_name")]
+        return {"segment_id": CONTENT.segment_id, "segment_name": SEGMENT.name}
     if group_by == "campaign":
-        return [sums.c.project_id, sums.c.campaign_id]
+        return {"project_id": sums.c.project_id, "campaign_id": sums.c.campaign_id}
     if group_by == "tone":
-        return [CONTENT.tone]
-    return [CONTENT.model]
+        return {"tone": CONTENT.tone}
+    return {"model": CONTENT.model}
 
 
 def _page(
-    session: Session,
-    wanted: schemas.ContentQuery,
-    sums: CTE,
-    keys: Sequence[SQLColumnExpression[Any]],
+    session: Session, wanted: schemas.ContentQuery, sums: CTE, keys: Keys
 ) -> tuple[Sequence[Row[Any]], str | None]:
     """Return the page's rows, one for each of the keys, and the cursor of the next page."""
+    columns: list[Label[Any]] = [column.label(name) for name, column in keys.items()]
     query = (
-        select(*keys, *_totals(sums), *COSTS)
+        select(*columns, *_totals(sums), *COSTS)
         .select_from(sums)
         .join(CONTENT, CONTENT.id == sums.c.content_id)
-        .group_by(*keys)
+        .group_by(*columns)
     )
     if wanted.group_by == "segment":
         query = query.outerjoin(SEGMENT, SEGMENT.id == CONTENT.segment_id)
@@ -264,7 +268,7 @@ def _page(
     value = cast(_sortable(each, wanted.sort), Float)
     ordered = {"desc": value.desc(), "asc": value.asc()}[wanted.order]
     # SQLite has NULL before everything, and PostgreSQL behind it.
-    alike = [column.nulls_first() for column in list(each.c)[: len(keys)]]
+    alike = [each.c[name].nulls_first() for name in keys]
     listed = select(each).order_by(value.is_(None), ordered, *alike)
     # One more than the limit tells that there is a next page.
     rows = session.execute(listed.offset(wanted.offset()).limit(wanted.limit + 1)).all()
@@ -292,9 +296,21 @@ def _of_content(
     **own: Any,
 ) -> Shown:
     """Return the figures of this content, with what it is."""
-    measured = schemas.MeasuredContent.model_validate(content)
-    measured.result = address_of(content)
-    return _figures(kind, totals, content.cost, **dict(measured), **own)
+    return _figures(
+        kind,
+        totals,
+        content.cost,
+        content_id=content.id,
+        job_id=content.job_id,
+        content_type=content.content_type,
+        result=address_of(content),
+        model=content.model,
+        segment_id=content.segment_id,
+        tone=content.tone,
+        finish_reason=content.finish_reason,
+        cut=content.cut,
+        **own,
+    )
 
 
 def _figures(kind: type[Shown], totals: Totals, cost: float | None, **own: Any) -> Shown:

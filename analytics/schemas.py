@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -249,7 +248,7 @@ class Figures(BaseModel):
 
 
 class MeasuredContent(BaseModel):
-    content_id: int = Field(validation_alias=AliasChoices("content_id", "id"), examples=[15])
+    content_id: int = Field(examples=[15])
     job_id: int | None = Field(examples=[342])
     content_type: str = Field(examples=["text"])
     result: str = Field(examples=["아침을 깨우는 신선한 한 잔, 당신 곁의 커피"])
@@ -258,8 +257,6 @@ class MeasuredContent(BaseModel):
     tone: str | None = Field(examples=["친근한"])
     finish_reason: str | None = Field(examples=["stop"])
     cut: bool | None = Field(examples=[False])
-
-    model_config = ConfigDict(from_attributes=True)
 
 
 class ContentFigures(Figures, MeasuredContent):
@@ -274,8 +271,6 @@ class Group(BaseModel):
     model: str | None = None
     project_id: int | None = None
     campaign_id: int | None = None
-
-    model_config = ConfigDict(from_attributes=True)
 
 
 class GroupFigures(Figures, Group):
