@@ -15,7 +15,7 @@ USER = "pgserver"
 NAMESPACE = ("unshare", "--mount", "--propagation", "private")
 # One for each process, and none that starts the service.
 TESTS = (
-    "tests/test_database.py::test_the_tables_are_those_of_the_models[postgresql]",
+    "tests/test_schema.py::test_the_migrations_leave_what_the_models_declare[postgresql]",
     "tests/test_ledger.py::test_a_settlement_written_twice_stands_once[postgresql]",
     "tests/test_ledger.py::test_a_late_settlement_corrects_what_was_held_for_dead[postgresql]",
 )
