@@ -11,9 +11,7 @@ from sqlalchemy import (
     String,
     Text,
     TextClause,
-    and_,
     func,
-    or_,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -124,7 +122,8 @@ class GenJob(Base):
     "unknown" (it went out and no response came: it may have been billed). A row still pending
     at `expires_at` belongs to a process that died. `image_key` is the name, without its ending,
     that its image has in the store, if one was stored. `n` is how many variants of at most
-    `max_tokens` were requested.
+    `max_tokens` were requested. A job that failed and cost nothing has released its
+    `idempotency_key`: another may take it, for the same request.
     """
 
     __tablename__ = "gen_jobs"
@@ -154,6 +153,7 @@ class GenJob(Base):
     image_key: Mapped[str | None] = mapped_column(String(32))
     max_tokens: Mapped[int | None]
     n: Mapped[int | None]
+    released_key: Mapped[str | None] = mapped_column(String(255))
 
 
 class Metric(Base):
@@ -196,24 +196,9 @@ _partial_index(
 Index("ix_gen_jobs_newest", Newest(GenJob.created_at), GenJob.id.desc())
 _partial_index("ix_gen_jobs_pending", GenJob.expires_at, where=GenJob.status == "pending")
 _partial_index("ix_gen_jobs_image_key", GenJob.image_key, where=GenJob.image_key.is_not(None))
+Index("ix_gen_jobs_idempotency_key", GenJob.idempotency_key, unique=True)
 _partial_index(
-    "ix_gen_jobs_idempotency_key",
-    GenJob.idempotency_key,
-    where=GenJob.idempotency_key.is_not(None),
-)
-# A job that failed unbilled frees its key for another try.
-_partial_index(
-    "ix_gen_jobs_claimed",
-    GenJob.idempotency_key,
-    where=and_(
-        GenJob.idempotency_key.is_not(None),
-        or_(
-            GenJob.status != "failed",
-            GenJob.estimated_cost.is_(None),
-            GenJob.estimated_cost != 0,
-        ),
-    ),
-    unique=True,
+    "ix_gen_jobs_released_key", GenJob.released_key, where=GenJob.released_key.is_not(None)
 )
 
 # A unique index takes two NULLs for different.

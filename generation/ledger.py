@@ -131,7 +131,7 @@ class Ledger:
 
     async def _replay(self, job: Job) -> Completed[Any] | None:
         """What the request came to that first had this idempotency key. None where there is none,
-        or it failed unbilled and may run again."""
+        or it has released the key and may run again."""
         if job.idempotency_key is None:
             return None
         row, contents = await run_sync(self._find, job.idempotency_key)
@@ -139,7 +139,7 @@ class Ledger:
             return None
         if row.request_hash != job.request_hash:
             raise KeyReused
-        if row.status == "failed" and row.estimated_cost == 0:
+        if row.idempotency_key is None:
             return None
         if row.status == "pending":
             raise KeyInUse

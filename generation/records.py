@@ -13,7 +13,6 @@ from sqlalchemy import (
     Engine,
     and_,
     bindparam,
-    func,
     insert,
     or_,
     select,
@@ -171,6 +170,10 @@ def ended(settlement: Settlement) -> dict[str, Any]:
     columns["openai_request_id"] = bill.request_id
     columns["error_message"] = settlement.message
     columns["completed_at"] = settlement.completed_at
+    # What came to nothing and cost nothing may run again.
+    is_free = settlement.status == "failed" and bill.cost_usd == 0
+    key = settlement.job.idempotency_key
+    columns["idempotency_key"], columns["released_key"] = (None, key) if is_free else (key, None)
     return columns
 
 
@@ -220,10 +223,11 @@ def _stored(cost_usd: Decimal | None) -> float | None:
 def find(
     session: Session, idempotency_key: str
 ) -> tuple[models.GenJob | None, Sequence[models.GeneratedContent]]:
-    """The job that holds the key, else the newest of those that freed it, and what it made."""
-    freed = and_(JOBS.status == "failed", func.coalesce(JOBS.estimated_cost, 1) == 0)
-    with_key = select(JOBS).where(JOBS.idempotency_key == idempotency_key)
-    row = session.scalar(with_key.order_by(freed, JOBS.id.desc()).limit(1))
+    """The job that holds the key, else the newest of those that released it, and what it made."""
+    is_held = JOBS.idempotency_key == idempotency_key
+    with_key = select(JOBS).where(or_(is_held, JOBS.released_key == idempotency_key))
+    holder_first = (JOBS.idempotency_key.is_(None), JOBS.id.desc())
+    row = session.scalar(with_key.order_by(*holder_first).limit(1))
     return row, made_by(session, row.id) if row else []
 
 

@@ -107,7 +107,9 @@ def test_a_failure_that_cost_nothing_may_run_again(service: Service, stand_in: S
     assert REPLAYED not in made.headers
     assert service.text(key="a").text == made.text
     assert len(stand_in.asked) == 2
-    assert [job["status"] for job in service.rows(models.GenJob)] == ["failed", "completed"]
+    jobs = service.rows(models.GenJob)
+    assert [job["status"] for job in jobs] == ["failed", "completed"]
+    assert [job["idempotency_key"] for job in jobs] == [None, "a"], "released by the settlement"
 
 
 @pytest.mark.parametrize("behavior", ["refused", "cut", "empty"])

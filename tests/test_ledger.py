@@ -474,7 +474,7 @@ def test_the_key_belongs_to_the_job_that_holds_it_whatever_the_ids(
     assert service.text(key="b").status_code == 500
     # Ids are drawn before keys are claimed: the failure may have the higher one.
     with service.engine.begin() as connection:
-        same = "idempotency_key = 'a', request_hash = (SELECT request_hash FROM gen_jobs LIMIT 1)"
+        same = "released_key = 'a', request_hash = (SELECT request_hash FROM gen_jobs LIMIT 1)"
         connection.execute(text(f"UPDATE gen_jobs SET {same} WHERE status = 'failed'"))
     assert service.text(key="a").headers["Idempotent-Replayed"] == "true"
     assert len(stand_in.asked) == 2

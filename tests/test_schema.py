@@ -24,6 +24,12 @@ SELECT 'constraint ' || conrelid::regclass, conname || ' ' || pg_get_constraintd
 FROM pg_constraint WHERE conrelid = ANY (CAST(:tables AS regclass[]))
 """)
 SQLITE_MASTER = text("SELECT type || ' ' || tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+OLD_JOB = text(
+    "INSERT INTO gen_jobs (job_type, model, prompt, idempotency_key, status, estimated_cost)"
+    " VALUES ('text', 'gpt-4', '아침', :key, :status, :cost)"
+)
+KEYS = text("SELECT idempotency_key, released_key FROM gen_jobs ORDER BY id")
+OLD_KEYS = text("SELECT idempotency_key FROM gen_jobs ORDER BY id")
 TABLES = sorted(models.Base.metadata.tables)
 
 
@@ -94,3 +100,29 @@ def test_alembic_finds_nothing_to_do(new_database: NewDatabase) -> None:
     check = alembic_command(url, "check")
     assert check.returncode == 0, check.stdout + check.stderr
     assert "No new upgrade operations detected" in check.stdout + check.stderr
+
+
+def test_the_keys_of_jobs_that_failed_unbilled_are_released(new_database: NewDatabase) -> None:
+    """Of a release before, several jobs may have one key; after it, one job at most holds it."""
+    url = new_database()
+    engine = database_engine(url)
+    assert alembic_command(url, "upgrade", "0006").returncode == 0
+    ends = [("failed", 0), ("failed", 0), ("completed", 0.01), ("failed", 0.01), ("failed", None)]
+    keys = ["a", "a", "a", "b", "c"]
+    with engine.begin() as connection:
+        for key, (status, cost) in zip(keys, ends, strict=True):
+            row = {"key": key, "status": status, "cost": cost}
+            connection.execute(OLD_JOB, row)
+    database.bring_up(engine)
+    with engine.connect() as connection:
+        held = connection.execute(KEYS).all()
+    assert [tuple(each) for each in held] == [
+        (None, "a"),
+        (None, "a"),
+        ("a", None),
+        ("b", None),
+        ("c", None),
+    ]
+    assert alembic_command(url, "downgrade", "0006").returncode == 0
+    with engine.connect() as connection:
+        assert connection.execute(OLD_KEYS).scalars().all() == keys
