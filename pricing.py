@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Decimal
+from itertools import product
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -102,56 +103,39 @@ class ImageModel:
         return isinstance(self.price, ImageTokenPrice)
 
 
-def _tokens(given: str, cached: str | None, made: str, written: str | None = None) -> TokenPrice:
-    """Input, cached input and output, in the order of OpenAI's page; cache writes."""
-    return TokenPrice(
-        Decimal(given),
-        Decimal(made),
-        None if cached is None else Decimal(cached),
-        None if written is None else Decimal(written),
-    )
+def _tokens(row: str) -> TokenPrice:
+    """Read a row of OpenAI's page: input, cached input, output and cache writes; - is none."""
+    given, cached, made, written = row.split()
+    return TokenPrice(Decimal(given), Decimal(made), _price(cached), _price(written))
 
 
+def _price(cell: str) -> Decimal | None:
+    return None if cell == "-" else Decimal(cell)
+
+
+END_OF_GPT_3_5 = date(2026, 10, 23)
 END_OF_GPT_4 = date(2027, 1, 14)
 
 TEXT_MODELS = {
-    "gpt-3.5-turbo": TextModel(
-        _tokens("0.50", None, "1.50"),
-        retired_on=date(2026, 10, 23),
-        successor="gpt-6-luna",
-        source=OWNER,
-    ),
-    "gpt-4": TextModel(
-        _tokens("30", None, "60"),
-        retired_on=date(2026, 10, 23),
-        successor="gpt-6.1-terra",
-        source=OWNER,
-    ),
-    "gpt-4o": TextModel(
-        _tokens("2.50", "1.25", "10"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
-    ),
-    "gpt-4o-mini": TextModel(
-        _tokens("0.15", "0.075", "0.60"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
-    ),
-    "gpt-4.1": TextModel(
-        _tokens("2.00", "0.50", "8"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
-    ),
-    "gpt-4.1-mini": TextModel(
-        _tokens("0.40", "0.10", "1.60"), retired_on=END_OF_GPT_4, successor="gpt-6-luna"
-    ),
-    "gpt-5.4": TextModel(_tokens("2.50", "0.25", "15"), "none"),
-    "gpt-5.4-mini": TextModel(_tokens("0.75", "0.075", "4.50"), "none"),
-    "gpt-5.6-luna": TextModel(_tokens("0.20", "0.02", "1.20", "0.25"), "none"),
-    "gpt-6-luna": TextModel(_tokens("0.10", "0.01", "0.50", "0.125"), "none"),
-    "gpt-6.1-terra": TextModel(_tokens("1.00", "0.05", "5.00", "1.25"), "none"),
-    "gpt-6.1-sol": TextModel(_tokens("2.00", "0.10", "10.00", "2.50"), "low"),
-    "gpt-6.2-sol": TextModel(_tokens("2.00", "0.10", "10.00", "2.50"), "low"),
+    "gpt-3.5-turbo": TextModel(_tokens("0.50 - 1.50 -"), None, END_OF_GPT_3_5, "gpt-6-luna", OWNER),
+    "gpt-4": TextModel(_tokens("30 - 60 -"), None, END_OF_GPT_3_5, "gpt-6.1-terra", OWNER),
+    "gpt-4o": TextModel(_tokens("2.50 1.25 10 -"), None, END_OF_GPT_4, "gpt-6-luna"),
+    "gpt-4o-mini": TextModel(_tokens("0.15 0.075 0.60 -"), None, END_OF_GPT_4, "gpt-6-luna"),
+    "gpt-4.1": TextModel(_tokens("2.00 0.50 8 -"), None, END_OF_GPT_4, "gpt-6-luna"),
+    "gpt-4.1-mini": TextModel(_tokens("0.40 0.10 1.60 -"), None, END_OF_GPT_4, "gpt-6-luna"),
+    "gpt-5.4": TextModel(_tokens("2.50 0.25 15 -"), "none"),
+    "gpt-5.4-mini": TextModel(_tokens("0.75 0.075 4.50 -"), "none"),
+    "gpt-5.6-luna": TextModel(_tokens("0.20 0.02 1.20 0.25"), "none"),
+    "gpt-6-luna": TextModel(_tokens("0.10 0.01 0.50 0.125"), "none"),
+    "gpt-6.1-terra": TextModel(_tokens("1.00 0.05 5.00 1.25"), "none"),
+    "gpt-6.1-sol": TextModel(_tokens("2.00 0.10 10.00 2.50"), "low"),
+    "gpt-6.2-sol": TextModel(_tokens("2.00 0.10 10.00 2.50"), "low"),
 }
 
 # Of models that genai-prices prices: their ends, and the successors of what is gone.
 ENDS: dict[str, tuple[date, str | None]] = {
-    "gpt-4-turbo": (date(2026, 10, 23), "gpt-6.1-terra"),
-    "gpt-4.1-nano": (date(2026, 10, 23), "gpt-6-luna"),
+    "gpt-4-turbo": (END_OF_GPT_3_5, "gpt-6.1-terra"),
+    "gpt-4.1-nano": (END_OF_GPT_3_5, "gpt-6-luna"),
     "gpt-5": (date(2026, 12, 11), None),
     "gpt-5-mini": (date(2026, 12, 11), None),
     "gpt-5-nano": (date(2026, 12, 11), None),
@@ -166,41 +150,23 @@ Tier = Literal["flex", "priority"]
 LIST_TIERS = ("", "auto", "default", "standard")
 TIER_NAMES: dict[str, Tier] = {"flex": "flex", "priority": "priority", "fast": "priority"}
 TIERS: dict[str, dict[Tier, TokenPrice]] = {
-    "gpt-4o": {"priority": _tokens("4.25", "2.125", "17")},
-    "gpt-4o-2024-05-13": {"priority": _tokens("8.75", None, "26.25")},
-    "gpt-4o-mini": {"priority": _tokens("0.25", "0.125", "1")},
-    "gpt-4.1": {"priority": _tokens("3.50", "0.875", "14")},
-    "gpt-4.1-mini": {"priority": _tokens("0.70", "0.175", "2.80")},
-    "gpt-4.1-nano": {"priority": _tokens("0.20", "0.05", "0.80")},
-    "o3": {"priority": _tokens("3.50", "0.875", "14"), "flex": _tokens("1", "0.25", "4")},
-    "o4-mini": {"priority": _tokens("2", "0.50", "8"), "flex": _tokens("0.55", "0.138", "2.20")},
-    "gpt-5": {
-        "priority": _tokens("2.50", "0.25", "20"),
-        "flex": _tokens("0.625", "0.0625", "5"),
-    },
-    "gpt-5-mini": {
-        "priority": _tokens("0.45", "0.045", "3.60"),
-        "flex": _tokens("0.125", "0.0125", "1"),
-    },
-    "gpt-5-nano": {"flex": _tokens("0.025", "0.0025", "0.20")},
-    "gpt-5.1": {
-        "priority": _tokens("2.50", "0.25", "20"),
-        "flex": _tokens("0.625", "0.0625", "5"),
-    },
-    "gpt-5.2": {
-        "priority": _tokens("3.50", "0.35", "28"),
-        "flex": _tokens("0.875", "0.0875", "7"),
-    },
-    "gpt-5.4": {"priority": _tokens("5", "0.50", "30"), "flex": _tokens("1.25", "0.13", "7.50")},
-    "gpt-5.4-mini": {
-        "priority": _tokens("1.50", "0.15", "9"),
-        "flex": _tokens("0.375", "0.0375", "2.25"),
-    },
-    "gpt-5.4-nano": {"flex": _tokens("0.10", "0.01", "0.625")},
-    "gpt-5.5": {
-        "priority": _tokens("12.50", "1.25", "75"),
-        "flex": _tokens("2.50", "0.25", "15"),
-    },
+    "gpt-4o": {"priority": _tokens("4.25 2.125 17 -")},
+    "gpt-4o-2024-05-13": {"priority": _tokens("8.75 - 26.25 -")},
+    "gpt-4o-mini": {"priority": _tokens("0.25 0.125 1 -")},
+    "gpt-4.1": {"priority": _tokens("3.50 0.875 14 -")},
+    "gpt-4.1-mini": {"priority": _tokens("0.70 0.175 2.80 -")},
+    "gpt-4.1-nano": {"priority": _tokens("0.20 0.05 0.80 -")},
+    "o3": {"priority": _tokens("3.50 0.875 14 -"), "flex": _tokens("1 0.25 4 -")},
+    "o4-mini": {"priority": _tokens("2 0.50 8 -"), "flex": _tokens("0.55 0.138 2.20 -")},
+    "gpt-5": {"priority": _tokens("2.50 0.25 20 -"), "flex": _tokens("0.625 0.0625 5 -")},
+    "gpt-5-mini": {"priority": _tokens("0.45 0.045 3.60 -"), "flex": _tokens("0.125 0.0125 1 -")},
+    "gpt-5-nano": {"flex": _tokens("0.025 0.0025 0.20 -")},
+    "gpt-5.1": {"priority": _tokens("2.50 0.25 20 -"), "flex": _tokens("0.625 0.0625 5 -")},
+    "gpt-5.2": {"priority": _tokens("3.50 0.35 28 -"), "flex": _tokens("0.875 0.0875 7 -")},
+    "gpt-5.4": {"priority": _tokens("5 0.50 30 -"), "flex": _tokens("1.25 0.13 7.50 -")},
+    "gpt-5.4-mini": {"priority": _tokens("1.50 0.15 9 -"), "flex": _tokens("0.375 0.0375 2.25 -")},
+    "gpt-5.4-nano": {"flex": _tokens("0.10 0.01 0.625 -")},
+    "gpt-5.5": {"priority": _tokens("12.50 1.25 75 -"), "flex": _tokens("2.50 0.25 15 -")},
 }
 # From GPT-5.6 on, each model's page says: flex half of the list, fast mode (priority) twice.
 FACTORS: dict[Tier, Decimal] = {"flex": Decimal("0.5"), "priority": Decimal(2)}
@@ -285,7 +251,7 @@ def image_models(default: str) -> dict[str, ImageModel]:
     return {name: model for name in names if (model := image_model(name))}
 
 
-def line(name: str) -> tuple[str, ...]:
+def succession(name: str) -> tuple[str, ...]:
     """The model and those that take over from it, in order. Each is there once: a loop in the table
     ends."""
     names = [name]
@@ -395,21 +361,12 @@ def largest_text_cost_usd(
     model: str, prompt_tokens: int, completion_tokens: int, *, regional: bool = False
 ) -> Decimal:
     """The most that so many tokens can cost, whatever the cache does, at whichever tier and by
-    whichever model of the line they are answered. KeyError for a model without a price."""
-    costs = [
-        text_cost_usd(
-            name,
-            prompt_tokens,
-            completion_tokens,
-            cache_write_tokens=written,
-            tier=tier,
-            regional=regional,
-        )
-        for name in line(model)
-        for tier in ("default", "priority")
-        for written in (0, prompt_tokens)
-    ]
-    return max(cost for cost in costs if cost is not None)
+    whichever model of the succession they are answered. KeyError for a model without a price."""
+    costs = []
+    for name, tier, written in product(succession(model), ("", "priority"), (0, prompt_tokens)):
+        tokens = (prompt_tokens, completion_tokens, 0, written)
+        costs.append(text_cost_usd(name, *tokens, tier=tier, regional=regional))
+    return max(filter(None, costs))
 
 
 def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:

@@ -138,7 +138,7 @@ class OpenAIClient:
 
     def _succession(self, model: str) -> list[str]:
         """Never empty: who is last in a succession is never remembered as retired."""
-        return [name for name in pricing.line(model) if name not in self._retired]
+        return [name for name in pricing.succession(model) if name not in self._retired]
 
     def without_key(self, text: str) -> str:
         """The provider's words without those that hold the key or a piece of it."""

@@ -204,16 +204,16 @@ def test_all_text_models_are_listed_with_the_default_first() -> None:
 def test_a_line_of_successors_ends_even_where_the_table_has_a_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert pricing.line("gpt-3.5-turbo") == ("gpt-3.5-turbo", "gpt-6-luna")
-    assert pricing.line("gpt-4-0613") == ("gpt-4-0613", "gpt-6.1-terra")
-    assert pricing.line("dall-e-3") == ("dall-e-3", "gpt-image-2.5-flare")
-    assert pricing.line("gpt-6-luna") == ("gpt-6-luna",)
+    assert pricing.succession("gpt-3.5-turbo") == ("gpt-3.5-turbo", "gpt-6-luna")
+    assert pricing.succession("gpt-4-0613") == ("gpt-4-0613", "gpt-6.1-terra")
+    assert pricing.succession("dall-e-3") == ("dall-e-3", "gpt-image-2.5-flare")
+    assert pricing.succession("gpt-6-luna") == ("gpt-6-luna",)
     luna = pricing.TEXT_MODELS["gpt-6-luna"]
     monkeypatch.setitem(pricing.TEXT_MODELS, "gpt-6-luna", replace(luna, successor="gpt-4"))
     terra = replace(pricing.TEXT_MODELS["gpt-6.1-terra"], successor="gpt-6-luna")
     monkeypatch.setitem(pricing.TEXT_MODELS, "gpt-6.1-terra", terra)
-    assert pricing.line("gpt-4") == ("gpt-4", "gpt-6.1-terra", "gpt-6-luna")
-    assert pricing.line("gpt-6-luna") == ("gpt-6-luna", "gpt-4", "gpt-6.1-terra")
+    assert pricing.succession("gpt-4") == ("gpt-4", "gpt-6.1-terra", "gpt-6-luna")
+    assert pricing.succession("gpt-6-luna") == ("gpt-6-luna", "gpt-4", "gpt-6.1-terra")
 
 
 @pytest.mark.parametrize(
