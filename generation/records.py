@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import (
@@ -36,12 +37,24 @@ from generation.results import (
 JOBS, CONTENT = models.GenJob, models.GeneratedContent
 # What of a job its row has from the start; what a kind of job lacks is NULL.
 OPENED = (
-    *("user_id", "job_type", "model", "prompt", "idempotency_key", "request_hash"),
-    *("size", "quality", "image_key", "n", "max_tokens"),
+    "user_id",
+    "job_type",
+    "model",
+    "prompt",
+    "idempotency_key",
+    "request_hash",
+    "size",
+    "quality",
+    "image_key",
+    "n",
+    "max_tokens",
 )
 COUNTED = (
-    *("prompt_tokens", "completion_tokens", "total_tokens"),
-    *("cached_tokens", "cache_write_tokens"),
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
 )
 MADE = [column.name for column in CONTENT.__table__.columns if column.name != "id"]
 INSERT_JOBS = insert(JOBS).returning(JOBS.id, sort_by_parameter_order=True)
@@ -100,25 +113,40 @@ def write(connection: Connection, entries: Sequence[Opening | Settlement]) -> li
     if connection.dialect.name == "sqlite":
         # Waits for other processes now, so that a row's times are those of its writing.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    opened = iter(_open(connection, [each for each in entries if isinstance(each, Opening)]))
-    settled = iter(_settle(connection, [each for each in entries if isinstance(each, Settlement)]))
-    return [next(opened if isinstance(entry, Opening) else settled) for entry in entries]
+    openings: list[Opening] = []
+    settlements: list[Settlement] = []
+    for entry in entries:
+        if isinstance(entry, Opening):
+            openings.append(entry)
+        else:
+            settlements.append(entry)
+    opened = iter(_open(connection, openings))
+    settled = iter(_settle(connection, settlements))
+    results: list[Any] = []
+    for entry in entries:
+        results.append(next(opened if isinstance(entry, Opening) else settled))
+    return results
 
 
 def _open(connection: Connection, openings: list[Opening]) -> list[int | None]:
     now = models.utc_now()
-    ids: dict[int, int | None] = {}
-    without_key = [index for index, each in enumerate(openings) if not each.job.idempotency_key]
-    if without_key:
-        rows = [_opened(openings[index], now) for index in without_key]
-        new = connection.execute(INSERT_JOBS, rows).scalars()
-        ids.update(zip(without_key, new, strict=True))
+    ids: list[int | None] = [None] * len(openings)
     # In the order of their keys: two processes that claim the same ones cannot block each other.
-    with_key = ids.keys() ^ range(len(openings))
-    for index in sorted(with_key, key=lambda index: openings[index].job.idempotency_key or ""):
-        claim = CLAIM_KEY[connection.dialect.name]
-        ids[index] = connection.execute(claim, _opened(openings[index], now)).scalar()
-    return [ids[index] for index in range(len(openings))]
+    ordered = sorted(enumerate(openings), key=_key)
+    without_key = list(takewhile(lambda pair: not _key(pair), ordered))
+    if without_key:
+        rows = [_opened(opening, now) for _, opening in without_key]
+        new = connection.execute(INSERT_JOBS, rows).scalars()
+        for (index, _), job_id in zip(without_key, new, strict=True):
+            ids[index] = job_id
+    claim = CLAIM_KEY[connection.dialect.name]
+    for index, opening in ordered[len(without_key) :]:
+        ids[index] = connection.execute(claim, _opened(opening, now)).scalar()
+    return ids
+
+
+def _key(pair: tuple[int, Opening]) -> str:
+    return pair[1].job.idempotency_key or ""
 
 
 def _opened(opening: Opening, now: datetime) -> dict[str, Any]:
@@ -133,24 +161,37 @@ def _opened(opening: Opening, now: datetime) -> dict[str, Any]:
 def _settle(connection: Connection, settlements: list[Settlement]) -> list[list[int]]:
     # By job: what is written again may meet its first try here.
     by_job = {each.job_id: each for each in settlements}
-    ids: defaultdict[int | None, list[int]] = defaultdict(list)
     if by_job:
-        connection.execute(UPDATE_JOBS, [_update(each) for each in by_job.values()])
+        connection.execute(UPDATE_JOBS, list(map(_update, by_job.values())))
     # Only now: the update has waited for a first try that was still committing.
-    if repeated := [each.job_id for each in settlements if each.again]:
-        there = select(CONTENT.job_id, CONTENT.id).where(CONTENT.job_id.in_(repeated))
-        for job_id, content_id in connection.execute(there.order_by(CONTENT.id)):
-            ids[job_id].append(content_id)
-    missing = [each for each in by_job.values() if each.job_id not in ids]
-    if unkept := [each for each in missing if each.unkept]:
-        words = [{"job_id": each.job_id, "error_message": each.unkept} for each in unkept]
-        connection.execute(UPDATE_JOBS, words)
-    contents = [content for each in missing if not each.unkept for content in made(each)]
+    ids = _there_already(connection, settlements)
+    contents: list[dict[str, Any]] = []
+    for each in by_job.values():
+        if each.job_id in ids:
+            continue
+        if each.unkept:
+            words = {"job_id": each.job_id, "error_message": each.unkept}
+            connection.execute(UPDATE_JOBS, words)
+        else:
+            contents += made(each)
     if contents:
         new = connection.execute(INSERT_CONTENT, contents).scalars()
         for content, content_id in zip(contents, new, strict=True):
             ids[content["job_id"]].append(content_id)
     return [ids[each.job_id] for each in settlements]
+
+
+def _there_already(
+    connection: Connection, settlements: list[Settlement]
+) -> defaultdict[int | None, list[int]]:
+    """The ids of the contents that an earlier try has written, by job."""
+    ids: defaultdict[int | None, list[int]] = defaultdict(list)
+    again = [each.job_id for each in settlements if each.again]
+    if again:
+        there = select(CONTENT.job_id, CONTENT.id).where(CONTENT.job_id.in_(again))
+        for job_id, content_id in connection.execute(there.order_by(CONTENT.id)):
+            ids[job_id].append(content_id)
+    return ids
 
 
 def _update(settlement: Settlement) -> dict[str, Any]:
@@ -171,9 +212,10 @@ def ended(settlement: Settlement) -> dict[str, Any]:
     columns["error_message"] = settlement.message
     columns["completed_at"] = settlement.completed_at
     # What came to nothing and cost nothing may run again.
+    columns["idempotency_key"] = columns["released_key"] = None
     is_free = settlement.status == "failed" and bill.cost_usd == 0
-    key = settlement.job.idempotency_key
-    columns["idempotency_key"], columns["released_key"] = (None, key) if is_free else (key, None)
+    held = "released_key" if is_free else "idempotency_key"
+    columns[held] = settlement.job.idempotency_key
     return columns
 
 
@@ -191,12 +233,12 @@ def made(settlement: Settlement) -> list[dict[str, Any]]:
                 image_expires_at=outcome.image_expires_at,
             )
         ]
+    contents: list[dict[str, Any]] = []
     if isinstance(outcome, TextResult):
-        return [
-            _content(settlement, usd, result=text.text, finish_reason=text.finish_reason)
-            for text, usd in zip(outcome.texts, outcome.shares_usd, strict=True)
-        ]
-    return []
+        for text, usd in zip(outcome.texts, outcome.shares_usd, strict=True):
+            own = {"result": text.text, "finish_reason": text.finish_reason}
+            contents.append(_content(settlement, usd, **own))
+    return contents
 
 
 def _content(settlement: Settlement, cost_usd: Decimal | None, **own: Any) -> dict[str, Any]:
