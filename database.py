@@ -3,7 +3,7 @@
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,7 +13,6 @@ from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
-from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from settings import ROOT, settings, stop
@@ -337,10 +336,3 @@ def _with_what_to_use(option: str) -> str:
 
 
 engine = _service_engine()
-SessionLocal = sessionmaker(engine, expire_on_commit=False)
-
-
-def get_db() -> Iterator[Session]:
-    """Open a session for one request; the handler commits."""
-    with SessionLocal() as session:
-        yield session

@@ -1,17 +1,106 @@
-"""What routes take: parameters that are checked, and what the service works with."""
+"""What routes take: the service's own parts, and parameters that are checked."""
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Request, Response, params
+from anyio import CapacityLimiter, to_thread
+from fastapi import Body, Depends, Header, Path, Query, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from obstore.store import ObjectStore
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+import fields
+import models
+from analytics import schemas
+from generation.client import OpenAIClient
+from generation.ledger import Ledger
+from generation.results import ImageResult
+from settings import Settings
 
 
 class OpenAINotConfigured(Exception):
     """There is no OPENAI_API_KEY, so nothing can be generated."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the service works with from its start to its end. One dependency has all of them: each
+    takes as long as a tenth of a small request."""
+
+    settings: Settings
+    engine: Engine
+    ledger: Ledger
+    images: ObjectStore
+    openai: OpenAIClient | None
+
+    def resolve(self, model: str) -> str:
+        """Return the model that is asked now where this one is named."""
+        return self.openai.resolve(model) if self.openai else model
+
+    def configured(self) -> OpenAIClient:
+        """Return the client. Raises OpenAINotConfigured."""
+        if self.openai is None:
+            raise OpenAINotConfigured
+        return self.openai
+
+
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+async def _session(request: Request) -> AsyncIterator[Session]:
+    parts: Parts = request.app.state.parts
+    session = Session(parts.engine, expire_on_commit=False)
+    try:
+        yield session
+    finally:
+        if session.in_transaction():
+            # Asks the database. Not by a thread of the handlers', all of which may wait for the
+            # connection that this gives back.
+            await to_thread.run_sync(session.close, limiter=CapacityLimiter(1))
+
+
+StoredImage = models.GeneratedContent | ImageResult
+
+
+async def _image_url(request: Request) -> Callable[[StoredImage], str]:
+    parts: Parts = request.app.state.parts
+
+    def url(image: StoredImage) -> str:
+        if not image.image_name:
+            return image.result
+        base_url = parts.settings.public_base_url or str(request.base_url).rstrip("/")
+        return f"{base_url}/images/{image.image_name}"
+
+    return url
+
+
+Service = Annotated[Parts, Depends(_parts)]
+# A session for one request; the handler commits.
+Database = Annotated[Session, Depends(_session, scope="function")]
+# An image's address of today, made when it is read: none is stored. A text is its own.
+ImageUrl = Annotated[Callable[[StoredImage], str], Depends(_image_url)]
+
+FIRST: Any = {"first": {"value": 1}}
+EXAMPLES: Any = schemas.METRICS_EXAMPLES
+SegmentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
+ContentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
+Limit = Annotated[int, Query(ge=1, le=1000), fields.WHOLE]
+Metrics = Annotated[schemas.Metrics, Body(openapi_examples=EXAMPLES)]
+IdempotencyKey = Annotated[
+    fields.Key | None,
+    Header(
+        alias="Idempotency-Key",
+        description="A key of your own, such as a UUID: however often the same request is sent "
+        "with it, one generation is made and paid for, and each gets its answer.",
+    ),
+]
 
 
 class CheckedRoute(APIRoute):

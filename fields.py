@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import Header
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -176,14 +175,6 @@ Key = Annotated[
     str,
     Field(max_length=255, json_schema_extra={"pattern": "^[!-~]+$"}),
     AfterValidator(_plain_key),
-]
-IdempotencyKey = Annotated[
-    Key | None,
-    Header(
-        alias="Idempotency-Key",
-        description="A key of your own, such as a UUID: however often the same request is sent "
-        "with it, one generation is made and paid for, and each gets its answer.",
-    ),
 ]
 Criteria = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 Timestamp = Annotated[

@@ -22,7 +22,7 @@ if __name__ == "__main__":
     parser.parse_args()
     database.start()
     try:
-        removed = images.sweep(images.open_store(settings.image_store))
+        removed = images.sweep(images.open_store(settings.image_store), database.engine)
     except (BaseError, OSError) as error:
         stop(f"IMAGE_STORE {settings.image_store} cannot be used: {download.first_line(error)}.")
     print(f"Removed {removed} images that no content refers to from {settings.image_store}.")

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_redoc_html
 from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
-from sqlalchemy import delete, exc, select, text, update
+from sqlalchemy import Engine, delete, exc, select, text, update
 from sqlalchemy.orm import Session
 
 import analytics.figures
@@ -29,7 +29,18 @@ import pricing
 import process
 import queries
 import schemas
-from dependencies import CheckedRoute, OpenAINotConfigured
+from dependencies import (
+    CheckedRoute,
+    ContentId,
+    Database,
+    IdempotencyKey,
+    ImageUrl,
+    Limit,
+    Metrics,
+    Parts,
+    SegmentId,
+    Service,
+)
 from generation import client, images, ledger, prompts, records, variants
 from generation.results import ImageResult, TextResult
 from settings import settings, version
@@ -58,21 +69,22 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     process."""
     client.check_defaults(settings)
     process.allow_open_files((1 + schemas.MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES)
-    app.state.images = images.open_store(settings.image_store)
-    checking = asyncio.create_task(images.check(app.state.images))
+    store = images.open_store(settings.image_store)
+    checking = asyncio.create_task(images.check(store))
     await run_in_threadpool(database.start)
-    app.state.ledger = books = ledger.Ledger(database.engine, settings)
+    books = ledger.Ledger(database.engine, settings)
     process.when_told_to_stop(books.stop, settings.drain_seconds + 3 * ledger.LAST_SECONDS)
-    app.state.openai = None
+    openai = None
     if settings.openai_api_key is None:
         print("WARNING: OPENAI_API_KEY not set", flush=True)
     else:
-        app.state.openai = client.OpenAIClient(settings.openai_api_key, settings)
+        openai = client.OpenAIClient(settings.openai_api_key, settings)
+    app.state.parts = Parts(settings, database.engine, books, store, openai)
     yield
     await books.close()
     checking.cancel()
-    if app.state.openai:
-        await app.state.openai.close()
+    if openai:
+        await openai.close()
 
 
 app = FastAPIOffline(
@@ -92,15 +104,6 @@ app = FastAPIOffline(
     generate_unique_id_function=lambda route: route.name,
 )
 app.router.route_class = CheckedRoute
-
-
-Database = Annotated[Session, Depends(database.get_db, scope="function")]
-FIRST: Any = {"first": {"value": 1}}
-SegmentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
-ContentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
-EXAMPLES: Any = analytics.schemas.METRICS_EXAMPLES
-Metrics = Annotated[analytics.schemas.Metrics, Body(openapi_examples=EXAMPLES)]
-Limit = Annotated[int, Query(ge=1, le=1000), fields.WHOLE]
 
 
 @app.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
@@ -152,11 +155,11 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
 
 
 @app.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
-async def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.TextPreview:
+async def preview_text(service: Service, asked: schemas.TextRequest) -> schemas.TextPreview:
     """What would be sent to OpenAI for this text, and the most it can cost; nothing is spent or
     stored."""
-    messages = await _messages(asked)
-    model = _resolved(request, asked.model or settings.text_model)
+    messages = await _messages(service, asked)
+    model = service.resolve(asked.model or service.settings.text_model)
     prompt_tokens = asked.n * prompts.prompt_tokens_at_most(messages)
     completion_tokens = asked.n * asked.max_tokens
     return schemas.TextPreview(
@@ -168,27 +171,27 @@ async def preview_text(request: Request, asked: schemas.TextRequest) -> schemas.
             model,
             prompt_tokens,
             completion_tokens,
-            regional=pricing.is_regional(settings.openai_base_url),
+            regional=pricing.is_regional(service.settings.openai_base_url),
         ),
     )
 
 
 @app.post("/generate/text", tags=["generate"], responses=errors.GENERATING_TEXT)
 async def generate_text(
-    request: Request,
+    service: Service,
     response: Response,
     asked: schemas.TextRequest,
-    idempotency_key: fields.IdempotencyKey = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> schemas.TextAnswer:
     """Generate marketing copy in the language of the prompt, for a segment if one is named: `n`
     variants, which are one job with one bill."""
-    job = asked.job(_resolved(request, asked.model or settings.text_model), idempotency_key)
+    job = asked.job(service.resolve(asked.model or service.settings.text_model), idempotency_key)
 
     async def prepare() -> ledger.Call[TextResult]:
-        messages = await _messages(asked)
-        return partial(variants.generate, _configured(request), job, messages)
+        messages = await _messages(service, asked)
+        return partial(variants.generate, service.configured(), job, messages)
 
-    completed = await _ledger(request).generate(job, prepare)
+    completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
         response.headers.update(errors.REPLAYED)
     return schemas.TextAnswer.of(completed)
@@ -196,49 +199,49 @@ async def generate_text(
 
 @app.post("/generate/image", tags=["generate"], responses=errors.GENERATING_IMAGE)
 async def generate_image(
-    request: Request,
+    service: Service,
     response: Response,
+    image_url: ImageUrl,
     asked: schemas.ImageRequest,
-    idempotency_key: fields.IdempotencyKey = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> schemas.ImageAnswer:
     """Generate one image; it is kept, and `image_url` opens it for good."""
-    job = asked.job(_resolved(request, asked.model or settings.image_model), idempotency_key)
-    store = request.app.state.images
+    job = asked.job(service.resolve(asked.model or service.settings.image_model), idempotency_key)
 
     async def prepare() -> ledger.Call[ImageResult]:
-        return partial(images.generate, _configured(request), store, job)
+        return partial(images.generate, service.configured(), service.images, job)
 
-    completed = await _ledger(request).generate(job, prepare)
+    completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
         response.headers.update(errors.REPLAYED)
-    return schemas.ImageAnswer.of(completed, _image_url(request, completed.result), job.size)
+    return schemas.ImageAnswer.of(completed, image_url(completed.result), job.size)
 
 
 @app.get("/content/history", tags=["content"], responses=errors.reading("limit"))
 def list_content_history(
-    request: Request,
+    image_url: ImageUrl,
     db: Database,
     limit: Limit = 50,
     content_type: models.JobType | None = None,
 ) -> schemas.ContentHistory:
     """What was generated, newest first."""
     rows, total = queries.newest(db, models.GeneratedContent, limit, content_type=content_type)
-    history = [_shown(request, row) for row in rows]
+    history = [schemas.Content.with_result(row, image_url(row)) for row in rows]
     return schemas.ContentHistory(history=history, total=total)
 
 
 @app.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
-def get_content(request: Request, db: Database, content_id: ContentId) -> schemas.ContentItem:
+def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> schemas.ContentItem:
     """Everything known of one thing generated: what was asked for, what it cost, what it did."""
     content = queries.content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
     item = schemas.ContentItem.of(content, job, analytics.figures.performance(db, content))
-    item.result = _image_url(request, content)
+    item.result = image_url(content)
     item.siblings = [
         schemas.Variant.model_validate(
             {
                 "id": each.id,
-                "text": _image_url(request, each),
+                "text": image_url(each),
                 "cost": each.cost,
                 "finish_reason": each.finish_reason,
                 "cut": each.cut,
@@ -258,7 +261,7 @@ def get_content(request: Request, db: Database, content_id: ContentId) -> schema
     openapi_extra=errors.IMAGE_NAME,
     response_class=Response,
 )
-async def get_image(request: Request) -> Response:
+async def get_image(service: Service, request: Request) -> Response:
     """An image that was generated, for as long as it is stored."""
     name = request.path_params["name"]
     etag = f'"{name}"'
@@ -266,7 +269,7 @@ async def get_image(request: Request) -> Response:
     known = {tag.strip().removeprefix("W/") for tag in asked.split(",")}
     unchanged = not known.isdisjoint((etag, "*"))
     head = unchanged or request.method == "HEAD"
-    image = await images.read(request.app.state.images, name, head=head)
+    image = await images.read(service.images, name, head=head)
     headers = {**FOR_GOOD, "ETag": etag}
     if unchanged:
         return Response(status_code=304, headers=headers)
@@ -311,13 +314,13 @@ def get_analytics_overview(
     response_model_exclude_unset=True,
 )
 def list_content_figures(
-    request: Request, db: Database, wanted: Annotated[analytics.schemas.ContentQuery, Query()]
+    image_url: ImageUrl, db: Database, wanted: Annotated[analytics.schemas.ContentQuery, Query()]
 ) -> analytics.schemas.ContentPage | analytics.schemas.GroupPage:
     """What each content that was measured did and cost, or all of a segment, tone, model or
     campaign together."""
     if wanted.group_by:
         return analytics.figures.groups(db, wanted)
-    return analytics.figures.content(db, wanted, partial(_image_url, request))
+    return analytics.figures.content(db, wanted, image_url)
 
 
 @app.get(
@@ -326,23 +329,23 @@ def list_content_figures(
     responses=errors.ONE_CONTENT,
 )
 def compare_variants(
-    request: Request,
+    image_url: ImageUrl,
     db: Database,
     content_id: ContentId,
     wanted: Annotated[analytics.schemas.VariantQuery, Query()],
 ) -> analytics.schemas.VariantComparison:
     """The variants of one generation side by side, and the one that leads beyond chance."""
     variants = records.variants(db, queries.content(db, content_id))
-    return analytics.figures.compare(db, variants, wanted, partial(_image_url, request))
+    return analytics.figures.compare(db, variants, wanted, image_url)
 
 
 @app.get("/models", tags=["models"], response_model_exclude_unset=True)
-def list_models(request: Request) -> schemas.ModelList:
+def list_models(service: Service) -> schemas.ModelList:
     """The models that may be named: prices, lifetimes, and which one is asked now in its place."""
-    defaults = (settings.text_model, settings.image_model)
+    defaults = (service.settings.text_model, service.settings.image_model)
     listed = pricing.text_models(defaults[0]) | pricing.image_models(defaults[1])
     models = [
-        schemas.Model.of(name, model, name in defaults, _resolved(request, name))
+        schemas.Model.of(name, model, name in defaults, service.resolve(name))
         for name, model in listed.items()
     ]
     return schemas.ModelList(models=models)
@@ -373,7 +376,7 @@ def list_costs_history(
 
 
 @app.get("/", tags=["service"])
-def get_service_status(db: Database) -> schemas.ServiceStatus:
+def get_service_status(service: Service, db: Database) -> schemas.ServiceStatus:
     """What this service is, and whether it can do its work."""
     try:
         db.execute(text("SELECT 1"))
@@ -384,7 +387,7 @@ def get_service_status(db: Database) -> schemas.ServiceStatus:
         service=app.title,
         version=app.version,
         status="healthy" if connected else "degraded",
-        openai_configured=settings.openai_api_key is not None,
+        openai_configured=service.settings.openai_api_key is not None,
         database="connected" if connected else "disconnected",
     )
 
@@ -399,50 +402,18 @@ async def check_health() -> schemas.Health:
 # What the routes share.
 
 
-def _find_segment(segment_id: int) -> models.Segment:
-    with database.SessionLocal() as session:
-        return queries.segment(session, segment_id)
-
-
-async def _messages(asked: schemas.TextRequest) -> list[dict[str, str]]:
+async def _messages(service: Parts, asked: schemas.TextRequest) -> list[dict[str, str]]:
     segment = None
     if asked.segment_id is not None:
-        segment = await run_in_threadpool(_find_segment, asked.segment_id)
+        segment = await run_in_threadpool(_find_segment, service.engine, asked.segment_id)
     return prompts.text_messages(
         asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
     )
 
 
-def _configured(request: Request) -> client.OpenAIClient:
-    openai: client.OpenAIClient | None = request.app.state.openai
-    if openai is None:
-        raise OpenAINotConfigured
-    return openai
-
-
-def _resolved(request: Request, model: str) -> str:
-    """The model that is asked now where this one is named."""
-    openai: client.OpenAIClient | None = request.app.state.openai
-    return openai.resolve(model) if openai else model
-
-
-def _ledger(request: Request) -> ledger.Ledger:
-    in_app: ledger.Ledger = request.app.state.ledger
-    return in_app
-
-
-def _base_url(request: Request) -> str:
-    return settings.public_base_url or str(request.base_url).rstrip("/")
-
-
-def _image_url(request: Request, image: models.GeneratedContent | ImageResult) -> str:
-    """Under today's address, made when it is read: none is stored."""
-    return f"{_base_url(request)}/images/{image.image_name}" if image.image_name else image.result
-
-
-def _shown(request: Request, content: models.GeneratedContent) -> schemas.Content:
-    shown = schemas.Content.model_validate(content)
-    return shown.model_copy(update={"result": _image_url(request, content)})
+def _find_segment(engine: Engine, segment_id: int) -> models.Segment:
+    with Session(engine, expire_on_commit=False) as session:
+        return queries.segment(session, segment_id)
 
 
 errors.install(app)

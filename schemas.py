@@ -403,6 +403,12 @@ class Content(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
+    @classmethod
+    def with_result(cls, content: models.GeneratedContent, result: str) -> Self:
+        """Show this row with what its result is now."""
+        shown = cls.model_validate(content)
+        return shown.model_copy(update={"result": result})
+
 
 class ContentHistory(BaseModel):
     """`total` counts all that matches, also beyond `limit`."""

@@ -1,6 +1,7 @@
 """What one writes first: a sync handler that holds its session across the call."""
 
 import os
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -17,13 +18,18 @@ app = FastAPI()
 client = openai.OpenAI(base_url=os.environ["OPENAI_BASE_URL"], max_retries=0)
 
 
+def get_db() -> Iterator[Session]:
+    with Session(database.engine, expire_on_commit=False) as session:
+        yield session
+
+
 class Asked(BaseModel):
     prompt: str
     max_tokens: int = 150
 
 
 @app.post("/generate/text")
-def generate_text(asked: Asked, db: Annotated[Session, Depends(database.get_db)]) -> dict[str, Any]:
+def generate_text(asked: Asked, db: Annotated[Session, Depends(get_db)]) -> dict[str, Any]:
     job = models.GenJob(
         job_type="text", model="gpt-3.5-turbo", prompt=asked.prompt, status="pending"
     )

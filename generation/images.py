@@ -16,9 +16,9 @@ from typing import Any
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
-from sqlalchemy import select
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
-import database
 import models
 import pricing
 from generation import download, responses
@@ -206,12 +206,12 @@ def media_type(name: str) -> str:
     return TYPES[name.rpartition(".")[2]]
 
 
-def sweep(store: ObjectStore) -> int:
+def sweep(store: ObjectStore, engine: Engine) -> int:
     """Remove the images of this database's jobs that no content refers to and no call in flight may
     yet refer to. How many they were. An image without a job here is another database's: a job's row
     is there before its image is."""
     orphans: list[str] = []
-    with database.SessionLocal() as session:
+    with Session(engine) as session:
         for chunk in obstore.list(store, chunk_size=1000):
             keys = {
                 image[1]: meta["path"] for meta in chunk if (image := NAME.fullmatch(meta["path"]))
