@@ -1,5 +1,6 @@
 """How the database is reached: the engine, its sessions, and bringing the tables up to date."""
 
+import logging
 import re
 import sqlite3
 import time
@@ -15,7 +16,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from settings import ROOT, settings, stop
+from settings import ROOT, Settings, SettingsError
 
 CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_TIMEOUT_SECONDS = 10
@@ -61,6 +62,9 @@ IN_THEIR_PLACE = {
     **dict.fromkeys(("connection_limit", "pool", "pool_size", "max"), "DATABASE_POOL_SIZE"),
     "statement_timeout": "options=-cstatement_timeout%3Dmilliseconds",
 }
+
+
+log = logging.getLogger(__name__)
 
 
 class UnsupportedURL(ArgumentError):
@@ -124,8 +128,33 @@ def _other_tools(names: Iterable[str]) -> list[str]:
     return others
 
 
-def connect(url: URL) -> Engine:
-    """Make an engine for the URL; it opens no connection yet."""
+def make_engine(settings: Settings) -> Engine:
+    """The service's engine, which connects when it is first used. Raises SettingsError."""
+    try:
+        url, others = _parse(settings.database_url)
+        engine = connect(
+            url,
+            pool_size=settings.database_pool_size,
+            max_overflow=settings.database_max_overflow,
+        )
+    except (ArgumentError, ValueError) as error:
+        # SQLAlchemy's own message may quote the URL, and with it the password.
+        reason = f": {error}" if type(error) is UnsupportedURL else ""
+        raise SettingsError(
+            f"DATABASE_URL cannot be used{reason}. It must look like "
+            "postgresql://user:password@localhost:5432/artify_content_db or sqlite:////folder/file.db."
+        ) from None
+    if others:
+        log.warning(
+            "DATABASE_URL has options of other tools, which are ignored: %s",
+            ", ".join(map(_with_what_to_use, others)),
+        )
+    return engine
+
+
+def connect(url: URL, **pool: int) -> Engine:
+    """Make an engine for the URL, and for PostgreSQL a pool of this size; it opens no connection
+    yet."""
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
         event.listen(engine, "connect", _enforce_foreign_keys)
@@ -146,8 +175,7 @@ def connect(url: URL) -> Engine:
         connect_args=own,
         # A ping before each use replaces connections that a restart of PostgreSQL has cut.
         pool_pre_ping=True,
-        pool_size=settings.database_pool_size,
-        max_overflow=settings.database_max_overflow,
+        **pool,
         # Many updates in one round trip.
         executemany_mode="values_plus_batch",
     )
@@ -262,19 +290,20 @@ def _write_ahead(engine: Engine) -> None:
             time.sleep(0.02)
 
 
-def start() -> None:
-    """Make the service's database ready, or end the process with one line that says what to do."""
+def start(engine: Engine) -> None:
+    """Make the service's database ready. Raises SettingsError, which says what to do."""
     name = f"the database {described(engine.url)}"
     try:
         _check_encoding(engine)
         bring_up(engine)
     except DBAPIError as error:
-        stop(f"Cannot use {name}: {said(error)}. {_advice(engine.url, error)}")
+        advice = _advice(engine.url, error)
+        raise SettingsError(f"Cannot use {name}: {said(error)}. {advice}") from error
     except alembic.util.CommandError as error:
-        stop(
+        raise SettingsError(
             f"Another version of this service made {name}: {error}. "
             "Start that version or a newer one."
-        )
+        ) from error
 
 
 def _check_encoding(engine: Engine) -> None:
@@ -283,7 +312,7 @@ def _check_encoding(engine: Engine) -> None:
     with engine.connect() as connection:
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
     if encoding not in ("UTF8", "SQL_ASCII"):
-        stop(
+        raise SettingsError(
             f"The database {described(engine.url)} stores text as {encoding}, which has no room "
             "for every character. Make one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE "
             "template0"
@@ -310,29 +339,6 @@ def _advice(url: URL, error: DBAPIError) -> str:
     )
 
 
-def _service_engine() -> Engine:
-    try:
-        url, others = _parse(settings.database_url)
-        engine = connect(url)
-    except (ArgumentError, ValueError) as error:
-        # SQLAlchemy's own message may quote the URL, and with it the password.
-        reason = f": {error}" if type(error) is UnsupportedURL else ""
-        stop(
-            f"DATABASE_URL cannot be used{reason}. It must look like "
-            "postgresql://user:password@localhost:5432/artify_content_db or sqlite:////folder/file.db."
-        )
-    if others:
-        print(
-            f"WARNING: DATABASE_URL has options of other tools, which are ignored: "
-            f"{', '.join(map(_with_what_to_use, others))}",
-            flush=True,
-        )
-    return engine
-
-
 def _with_what_to_use(option: str) -> str:
     instead = IN_THEIR_PLACE.get(option)
     return f"{option} (here: {instead})" if instead else option
-
-
-engine = _service_engine()

@@ -23,6 +23,7 @@ from generation.images import ImageNotFound, StoreUnavailable
 from generation.ledger import JobFailed, KeyInUse, KeyReused, NotAccepting, OutcomeUnknown
 from models import JobType
 from queries import ContentNotFound, SegmentNotFound
+from schemas import NotTaken
 
 # A thousand metrics with the longest Korean names and ids, escaped, fit in.
 MAX_BODY_BYTES = 4_000_000
@@ -34,7 +35,7 @@ HANGUL = re.compile("[가-힣]")
 # What a route's `responses` takes.
 Documented = dict[int | str, dict[str, Any]]
 
-log = logging.getLogger("uvicorn.error")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,7 @@ def install(app: FastAPI) -> None:
         400: _answer_unreadable,
         405: _answer_other_method,
         RequestValidationError: _answer_invalid,
+        NotTaken: _answer_not_taken,
         JobFailed: _answer_job_failed,
         exc.DBAPIError: _answer_database,
         exc.TimeoutError: _answer_database,
@@ -310,6 +312,12 @@ async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResp
         elif invalid["type"] == "json_invalid":
             reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {place[-1]})"
         details.append({"loc": place, "msg": reason, "type": invalid["type"]})
+    return _json(422, details)
+
+
+async def _answer_not_taken(_: Request, error: NotTaken) -> JSONResponse:
+    reasons = error.reasons.items()
+    details = [{"loc": ["body", name], "msg": said, "type": "not_taken"} for name, said in reasons]
     return _json(422, details)
 
 

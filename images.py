@@ -11,8 +11,23 @@ import argparse
 from obstore.exceptions import BaseError
 
 import database
-from generation import download, images
-from settings import settings, stop
+import process
+from generation import images
+from settings import load
+
+
+def sweep() -> None:
+    """Remove the images that no content refers to, and say how many. Raises SettingsError."""
+    settings = load()
+    engine = database.make_engine(settings)
+    database.start(engine)
+    store = images.open_store(settings.image_store)
+    try:
+        removed = images.sweep(store, engine)
+    except (BaseError, OSError) as error:
+        raise images.unusable(settings.image_store, error) from error
+    print(f"Removed {removed} images that no content refers to from {settings.image_store}.")
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m images", description="The stored images.")
@@ -20,9 +35,6 @@ if __name__ == "__main__":
         "--sweep", action="store_true", required=True, help="remove what no content refers to"
     )
     parser.parse_args()
-    database.start()
-    try:
-        removed = images.sweep(images.open_store(settings.image_store), database.engine)
-    except (BaseError, OSError) as error:
-        stop(f"IMAGE_STORE {settings.image_store} cannot be used: {download.first_line(error)}.")
-    print(f"Removed {removed} images that no content refers to from {settings.image_store}.")
+    process.log_to_stderr()
+    with process.telling_why():
+        sweep()

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from functools import partial
 from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_redoc_html
 from fastapi.responses import HTMLResponse, StreamingResponse
@@ -43,7 +44,7 @@ from dependencies import (
 )
 from generation import client, images, ledger, prompts, records, variants
 from generation.results import ImageResult, TextResult
-from settings import settings, version
+from settings import Settings, load, version
 
 OTHER_OPEN_FILES = 500
 IMAGE_CHUNK_BYTES = 256 * 1024
@@ -63,57 +64,48 @@ TAGS = {
 }
 
 
+log = logging.getLogger(__name__)
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Bring the tables up to date; keep one ledger, one image store and one OpenAI client per
     process."""
-    client.check_defaults(settings)
+    settings: Settings = app.state.settings
+    with process.telling_why():
+        client.check_defaults(settings)
+        store = images.open_store(settings.image_store)
+        engine = database.make_engine(settings)
+        await run_in_threadpool(database.start, engine)
+        openai = None
+        if settings.openai_api_key is not None:
+            openai = client.OpenAIClient(settings.openai_api_key, settings)
+    if openai is None:
+        log.warning("OPENAI_API_KEY not set")
     process.allow_open_files((1 + schemas.MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES)
-    store = images.open_store(settings.image_store)
     checking = asyncio.create_task(images.check(store))
-    await run_in_threadpool(database.start)
-    books = ledger.Ledger(database.engine, settings)
+    books = ledger.Ledger(engine, settings)
     process.when_told_to_stop(books.stop, settings.drain_seconds + 3 * ledger.LAST_SECONDS)
-    openai = None
-    if settings.openai_api_key is None:
-        print("WARNING: OPENAI_API_KEY not set", flush=True)
-    else:
-        openai = client.OpenAIClient(settings.openai_api_key, settings)
-    app.state.parts = Parts(settings, database.engine, books, store, openai)
+    app.state.parts = Parts(settings, engine, books, store, openai)
     yield
     await books.close()
     checking.cancel()
     if openai:
         await openai.close()
+    engine.dispose()
 
 
-app = FastAPIOffline(
-    title="Artify Content Backend",
-    version=version(),
-    description=(
-        "Generates marketing copy and images with OpenAI for target segments, keeps everything it "
-        "made, counts every cent it spent, and shows how campaigns did."
-    ),
-    openapi_tags=[{"name": name, "description": said} for name, said in TAGS.items()],
-    contact={"name": "The people who run this service"},
-    license_info={"name": "MIT", "identifier": "MIT"},
-    # Relative to /openapi.json, so right behind a prefix too.
-    servers=[{"url": ".", "description": "The service that this description is from"}],
-    lifespan=lifespan,
-    redoc_url=None,
-    generate_unique_id_function=lambda route: route.name,
-)
-app.router.route_class = CheckedRoute
+router = APIRouter(route_class=CheckedRoute, generate_unique_id_function=lambda route: route.name)
 
 
-@app.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
+@router.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
 def list_segments(db: Database) -> schemas.SegmentList:
     """All segments, oldest first."""
     segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
     return schemas.SegmentList(segments=[schemas.Segment.model_validate(row) for row in segments])
 
 
-@app.post("/segments", tags=["segments"], responses=errors.WRITING)
+@router.post("/segments", tags=["segments"], responses=errors.WRITING)
 def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
     """Create a segment; `criteria` is any JSON object."""
     now = models.utc_now()
@@ -123,13 +115,13 @@ def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segme
     return schemas.Segment.model_validate(segment)
 
 
-@app.get("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
+@router.get("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
 def get_segment(db: Database, segment_id: SegmentId) -> schemas.Segment:
     """One segment."""
     return schemas.Segment.model_validate(queries.segment(db, segment_id))
 
 
-@app.patch("/segments/{segment_id}", tags=["segments"], responses=errors.CHANGING)
+@router.patch("/segments/{segment_id}", tags=["segments"], responses=errors.CHANGING)
 def change_segment(
     db: Database, segment_id: SegmentId, asked: schemas.SegmentChange
 ) -> schemas.Segment:
@@ -142,7 +134,7 @@ def change_segment(
 
 
 # Without an example: nothing is to be deleted by pressing "Execute" in Swagger UI alone.
-@app.delete("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
+@router.delete("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
 def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
     """Delete a segment. What was generated for it stays, and so do its figures."""
     deleted = db.scalar(
@@ -154,7 +146,7 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
     return schemas.Message(message="Segment deleted successfully")
 
 
-@app.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
+@router.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
 async def preview_text(service: Service, asked: schemas.TextRequest) -> schemas.TextPreview:
     """What would be sent to OpenAI for this text, and the most it can cost; nothing is spent or
     stored."""
@@ -176,7 +168,7 @@ async def preview_text(service: Service, asked: schemas.TextRequest) -> schemas.
     )
 
 
-@app.post("/generate/text", tags=["generate"], responses=errors.GENERATING_TEXT)
+@router.post("/generate/text", tags=["generate"], responses=errors.GENERATING_TEXT)
 async def generate_text(
     service: Service,
     response: Response,
@@ -197,7 +189,7 @@ async def generate_text(
     return schemas.TextAnswer.of(completed)
 
 
-@app.post("/generate/image", tags=["generate"], responses=errors.GENERATING_IMAGE)
+@router.post("/generate/image", tags=["generate"], responses=errors.GENERATING_IMAGE)
 async def generate_image(
     service: Service,
     response: Response,
@@ -206,6 +198,7 @@ async def generate_image(
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.ImageAnswer:
     """Generate one image; it is kept, and `image_url` opens it for good."""
+    asked.check(service.settings.image_model)
     job = asked.job(service.resolve(asked.model or service.settings.image_model), idempotency_key)
 
     async def prepare() -> ledger.Call[ImageResult]:
@@ -217,7 +210,7 @@ async def generate_image(
     return schemas.ImageAnswer.of(completed, image_url(completed.result), job.size)
 
 
-@app.get("/content/history", tags=["content"], responses=errors.reading("limit"))
+@router.get("/content/history", tags=["content"], responses=errors.reading("limit"))
 def list_content_history(
     image_url: ImageUrl,
     db: Database,
@@ -230,7 +223,7 @@ def list_content_history(
     return schemas.ContentHistory(history=history, total=total)
 
 
-@app.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
+@router.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
 def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> schemas.ContentItem:
     """Everything known of one thing generated: what was asked for, what it cost, what it did."""
     content = queries.content(db, content_id)
@@ -254,7 +247,7 @@ def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> sch
     return item
 
 
-@app.get(
+@router.get(
     "/images/{name}",
     tags=["content"],
     responses=errors.ONE_IMAGE,
@@ -280,7 +273,7 @@ async def get_image(service: Service, request: Request) -> Response:
     return StreamingResponse(image.stream(IMAGE_CHUNK_BYTES), headers=headers, media_type=kind)
 
 
-@app.post("/analytics/metrics", tags=["analytics"], responses=errors.REPORTING)
+@router.post("/analytics/metrics", tags=["analytics"], responses=errors.REPORTING)
 def add_metrics(db: Database, reported: Metrics) -> analytics.schemas.MetricsAdded:
     """Report what campaigns did: one metric, or a list, of which each good one is stored."""
     added = analytics.ingest.add(db, reported.metrics)
@@ -299,7 +292,7 @@ def add_metrics(db: Database, reported: Metrics) -> analytics.schemas.MetricsAdd
     )
 
 
-@app.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
+@router.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
 def get_analytics_overview(
     db: Database, wanted: Annotated[analytics.schemas.MetricFilter, Query()]
 ) -> analytics.schemas.Overview:
@@ -307,7 +300,7 @@ def get_analytics_overview(
     return analytics.figures.overview(db, wanted)
 
 
-@app.get(
+@router.get(
     "/analytics/content",
     tags=["analytics"],
     responses=errors.reading("project_id"),
@@ -323,7 +316,7 @@ def list_content_figures(
     return analytics.figures.content(db, wanted, image_url)
 
 
-@app.get(
+@router.get(
     "/analytics/content/{content_id}/variants",
     tags=["analytics"],
     responses=errors.ONE_CONTENT,
@@ -339,7 +332,7 @@ def compare_variants(
     return analytics.figures.compare(db, variants, wanted, image_url)
 
 
-@app.get("/models", tags=["models"], response_model_exclude_unset=True)
+@router.get("/models", tags=["models"], response_model_exclude_unset=True)
 def list_models(service: Service) -> schemas.ModelList:
     """The models that may be named: prices, lifetimes, and which one is asked now in its place."""
     defaults = (service.settings.text_model, service.settings.image_model)
@@ -351,13 +344,13 @@ def list_models(service: Service) -> schemas.ModelList:
     return schemas.ModelList(models=models)
 
 
-@app.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
+@router.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
 def get_costs_summary(db: Database, user_id: fields.Id | None = None) -> schemas.CostsSummary:
     """What generation cost, over all users or one."""
     return queries.costs_summary(db, user_id)
 
 
-@app.get(
+@router.get(
     "/costs/history",
     tags=["costs"],
     responses=errors.reading("limit"),
@@ -375,8 +368,8 @@ def list_costs_history(
     return schemas.CostsHistory(history=history, total=total)
 
 
-@app.get("/", tags=["service"])
-def get_service_status(service: Service, db: Database) -> schemas.ServiceStatus:
+@router.get("/", tags=["service"])
+def get_service_status(service: Service, db: Database, request: Request) -> schemas.ServiceStatus:
     """What this service is, and whether it can do its work."""
     try:
         db.execute(text("SELECT 1"))
@@ -384,15 +377,15 @@ def get_service_status(service: Service, db: Database) -> schemas.ServiceStatus:
     except exc.SQLAlchemyError:
         connected = False
     return schemas.ServiceStatus(
-        service=app.title,
-        version=app.version,
+        service=request.app.title,
+        version=request.app.version,
         status="healthy" if connected else "degraded",
         openai_configured=service.settings.openai_api_key is not None,
         database="connected" if connected else "disconnected",
     )
 
 
-@app.get("/health", tags=["service"])
+@router.get("/health", tags=["service"])
 async def check_health() -> schemas.Health:
     """Whether this process answers; asks nothing of the database."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -416,33 +409,59 @@ def _find_segment(engine: Engine, segment_id: int) -> models.Segment:
         return queries.segment(session, segment_id)
 
 
-errors.install(app)
-
-
-@app.get("/redoc", include_in_schema=False)
-async def show_redoc(request: Request) -> HTMLResponse:
-    """ReDoc from this service alone: its script would fetch a logo from its maker's CDN."""
-    root = request.scope["root_path"].rstrip("/")
-    page = get_redoc_html(
-        openapi_url=f"{root}/openapi.json",
-        title=f"{app.title} - ReDoc",
-        redoc_js_url=f"{root}/static-offline-docs/redoc.standalone.js",
-        redoc_favicon_url=f"{root}/static-offline-docs/favicon.png",
-        with_google_fonts=False,
+def create_app(settings: Settings) -> FastAPI:
+    """Make the service, which starts with its lifespan."""
+    app = FastAPIOffline(
+        title="Artify Content Backend",
+        version=version(),
+        description=(
+            "Generates marketing copy and images with OpenAI for target segments, keeps everything "
+            "it made, counts every cent it spent, and shows how campaigns did."
+        ),
+        openapi_tags=[{"name": name, "description": said} for name, said in TAGS.items()],
+        contact={"name": "The people who run this service"},
+        license_info={"name": "MIT", "identifier": "MIT"},
+        # Relative to /openapi.json, so right behind a prefix too.
+        servers=[{"url": ".", "description": "The service that this description is from"}],
+        lifespan=lifespan,
+        redoc_url=None,
     )
-    page.headers["Content-Security-Policy"] = "img-src 'self' data:"
-    return page
+    app.state.settings = settings
+    # Not included: that would look for each address twice.
+    app.router.routes += router.routes
+    errors.install(app)
 
+    @app.get("/redoc", include_in_schema=False)
+    async def show_redoc(request: Request) -> HTMLResponse:
+        """ReDoc from this service alone: its script would fetch a logo from its maker's CDN."""
+        root = request.scope["root_path"].rstrip("/")
+        page = get_redoc_html(
+            openapi_url=f"{root}/openapi.json",
+            title=f"{app.title} - ReDoc",
+            redoc_js_url=f"{root}/static-offline-docs/redoc.standalone.js",
+            redoc_favicon_url=f"{root}/static-offline-docs/favicon.png",
+            with_google_fonts=False,
+        )
+        page.headers["Content-Security-Policy"] = "img-src 'self' data:"
+        return page
 
-# HEAD is answered as GET is; the server leaves the body out. /docs shows GET alone.
-for route in list(app.routes):
-    if isinstance(route, APIRoute) and route.methods == {"GET"}:
-        head = copy.copy(route)
-        head.methods, head.include_in_schema = {"HEAD"}, False
-        app.routes.append(head)
+    # HEAD is answered as GET is; the server leaves the body out. /docs shows GET alone.
+    for route in list(app.routes):
+        if isinstance(route, APIRoute) and route.methods == {"GET"}:
+            head = copy.copy(route)
+            head.methods, head.include_in_schema = {"HEAD"}, False
+            app.routes.append(head)
+    return app
 
-process.end_with_status_0()
 
 if __name__ == "__main__":
-    process.check_address()
-    uvicorn.run(app, host=settings.host, port=settings.port)
+    process.log_to_stderr()
+    with process.telling_why():
+        settings = load()
+        process.check_address(settings.host, settings.port)
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port)
+else:
+    process.log_to_stderr()
+    with process.telling_why():
+        app = create_app(load())
+    process.end_with_status_0()

@@ -1,30 +1,57 @@
-"""What this process asks of the operating system: its address, its open files, how it ends."""
+"""What this process asks of the operating system: its address, its open files, its log, how it
+ends."""
 
 import asyncio
 import contextlib
 import errno
+import logging
+import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from settings import settings, stop
+from settings import SettingsError
+
+log = logging.getLogger(__name__)
 
 
-def check_address() -> None:
-    """End the process with one line where something else listens on HOST and PORT already."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def log_to_stderr() -> None:
+    """Let what the service logs, and the warnings of libraries, be lines on standard error."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+
+
+@contextlib.contextmanager
+def telling_why() -> Iterator[None]:
+    """End the process with status 1, and one line that says why, where it cannot start.
+
+    Leaves at once: an exception would reach people as uvicorn's traceback. A worker of
+    `uvicorn --workers` ends with uvicorn's own 3, which keeps its parent from starting it again
+    for ever.
+    """
     try:
-        socket.create_server((settings.host, settings.port), family=family).close()
+        yield
+    except SettingsError as error:
+        log.error("%s", error)
+        is_worker = multiprocessing.parent_process() is not None
+        os._exit(3 if is_worker else 1)
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on, as where something else does already. Raises
+    SettingsError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
         advice = "Check HOST: 0.0.0.0 listens everywhere, 127.0.0.1 on this machine alone."
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             advice = "Stop what uses that port, or set another PORT."
-        stop(f"Cannot listen on {settings.host}:{settings.port}: {reason}. {advice}")
+        raise SettingsError(f"Cannot listen on {host}:{port}: {reason}. {advice}") from error
 
 
 def allow_open_files(wanted: int) -> None:

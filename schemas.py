@@ -11,7 +11,6 @@ from pydantic import (
     ConfigDict,
     Field,
     field_validator,
-    model_validator,
 )
 
 import models
@@ -33,14 +32,20 @@ from fields import (
     Timestamp,
     Tone,
     UserId,
-    invalid,
 )
 from generation import results
 from generation.ledger import Completed
 from generation.results import ImageJob, ImageResult, TextJob, TextResult
-from settings import settings
 
 MAX_VARIANTS = 10
+
+
+class NotTaken(Exception):
+    """The model does not take some fields of the request; `reasons` says of each what it takes."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(" ".join(reasons.values()))
+        self.reasons = reasons
 
 
 class TextRequest(Request):
@@ -54,7 +59,7 @@ class TextRequest(Request):
         int, Field(ge=1, le=16_384, description="The text's largest length, in tokens."), WHOLE
     ] = 150
     model: TextModel | None = Field(
-        None, description=f"One of GET /models of the kind text; {settings.text_model} by default."
+        None, description="One of GET /models of the kind text; the one of TEXT_MODEL by default."
     )
     user_id: UserId = None
     n: Annotated[
@@ -207,18 +212,16 @@ class ImageRequest(Request):
     ] = "standard"
     model: ImageModel | None = Field(
         None,
-        description=f"One of GET /models of the kind image; {settings.image_model} by default.",
+        description="One of GET /models of the kind image; the one of IMAGE_MODEL by default.",
     )
     user_id: UserId = None
 
-    @model_validator(mode="after")
-    def _is_taken(self) -> Self:
-        """Refuse what the model does not take. Not field by field: their order is in every
-        fingerprint."""
-        name = self.model or settings.image_model
+    def check(self, default_model: str) -> None:
+        """Refuse what the model does not take, which is this one where none is named. Raises
+        NotTaken."""
+        name = self.model or default_model
         model = pricing.image_model(name)
-        if model is None:  # said already, or at the start
-            return self
+        assert model, "a named model is checked as a field, the default one at the start"
         takes: dict[str, str] = {}
         if not pricing.takes_size(model, self.size):
             takes["size"] = ", ".join(model.sizes)
@@ -231,16 +234,16 @@ class ImageRequest(Request):
             takes["prompt"] = f"at most {model.longest_prompt} characters"
         if self.quality not in model.qualities:
             takes["quality"] = ", ".join(model.qualities)
+        more = ""
+        if model.successor:
+            more = f". For more, name a model such as {model.successor}"
         if takes:
-            more = f". For more, name a model such as {model.successor}" if model.successor else ""
-            raise invalid(
-                self,
+            raise NotTaken(
                 {
                     field: f"{name} does not take this {field}. It takes: {values}{more}"
                     for field, values in takes.items()
-                },
+                }
             )
-        return self
 
     def job(self, model: str, idempotency_key: str | None) -> ImageJob:
         """The job of this request, for which this model is asked first."""

@@ -1,13 +1,11 @@
 """The settings of the service: the environment, and `.env`, which the environment wins over."""
 
-import multiprocessing
 import os
 import re
 import ssl
-import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from dotenv import load_dotenv
@@ -191,20 +189,3 @@ def proxy_for(url: str) -> str | None:
 
     rules = {URLPattern(pattern): proxy for pattern, proxy in get_environment_proxies().items()}
     return next((rules[rule] for rule in sorted(rules) if rule.matches(URL(url))), None)
-
-
-def stop(message: str) -> NoReturn:
-    """Say in one line why the service cannot start, and end the process with status 1.
-
-    Leaves at once: an exception would reach people as uvicorn's traceback. A worker of
-    `uvicorn --workers` ends with uvicorn's own 3, which keeps its parent from starting it again
-    for ever.
-    """
-    print(f"ERROR: {message}", file=sys.stderr, flush=True)
-    os._exit(1 if multiprocessing.parent_process() is None else 3)
-
-
-try:
-    settings = load()
-except SettingsError as error:
-    stop(str(error))

@@ -13,13 +13,15 @@ from sqlalchemy.orm import Session
 import database
 import models
 import pricing
+from settings import load
 
 app = FastAPI()
+engine = database.make_engine(load())
 client = openai.OpenAI(base_url=os.environ["OPENAI_BASE_URL"], max_retries=0)
 
 
 def get_db() -> Iterator[Session]:
-    with Session(database.engine, expire_on_commit=False) as session:
+    with Session(engine, expire_on_commit=False) as session:
         yield session
 
 

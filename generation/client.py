@@ -18,7 +18,7 @@ import tenacity
 import pricing
 from generation import connection, refusals, responses
 from generation.results import Failure, Job, Response
-from settings import Settings, stop
+from settings import Settings, SettingsError
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 # The SDK leaves the body of a 200 to us: what comes of one that breaks off is not lost.
@@ -28,7 +28,7 @@ REMEMBER_SECONDS = 300
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8
 MAY_BE_BILLED = "the call may have been billed."
 
-log = logging.getLogger("uvicorn.error")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,15 @@ class Memory:
 
 
 def check_defaults(settings: Settings) -> None:
-    """End the process where nobody can know what a default model costs."""
+    """Refuse a default model whose cost nobody can know. Raises SettingsError."""
     for name, value, model, known in (
         ("TEXT_MODEL", settings.text_model, pricing.text_model, pricing.TEXT_MODELS),
         ("IMAGE_MODEL", settings.image_model, pricing.image_model, pricing.IMAGE_MODELS),
     ):
         if model(value) is None:
-            stop(f"{name} is {value}, which has no known price. Set one of {', '.join(known)}.")
+            raise SettingsError(
+                f"{name} is {value}, which has no known price. Set one of {', '.join(known)}."
+            )
 
 
 class OpenAIClient:

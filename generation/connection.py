@@ -7,7 +7,7 @@ import aiohttp
 import httpx2
 import openai
 
-from settings import proxy_for, stop
+from settings import SettingsError, proxy_for
 
 CONNECT_TIMEOUT_SECONDS = 5
 # Shorter than the 5 of uvicorn (vLLM and other compatible servers) and of Node: what is sent on a
@@ -23,7 +23,7 @@ CERTIFICATE_ERRORS = {
 
 
 def http_client(base_url: str) -> httpx2.AsyncClient:
-    """The SDK's client on aiohttp. Ends the process where the proxy for this server is one that
+    """The SDK's client on aiohttp. Raises SettingsError where the proxy for this server is one that
     nobody here can speak to: aiohttp would speak HTTP to a SOCKS proxy."""
     host = httpx2.URL(base_url).host
     try:
@@ -35,11 +35,11 @@ def http_client(base_url: str) -> httpx2.AsyncClient:
             # As the SDK's transport will for each call.
             aiohttp.encode_basic_auth(*proxy.auth, encoding="latin1")
     except (ValueError, httpx2.InvalidURL):
-        stop(
+        raise SettingsError(
             f"The proxy for {host} cannot be used: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY "
             "must look like http://user:password@host:port; SOCKS is not supported. "
             f"NO_PROXY={host} does without a proxy."
-        )
+        ) from None
     return openai.DefaultAioHttpClient(
         # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
         limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS),

@@ -31,7 +31,7 @@ from generation.results import (
     Response,
     Usage,
 )
-from settings import stop
+from settings import SettingsError
 
 TYPES = {ending: kind for kind, ending in download.ENDINGS.items()}
 NAME = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(TYPES)})")
@@ -46,7 +46,7 @@ CLOUD_OPTIONS: Any = {
     "retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=15)},
 }
 
-log = logging.getLogger("uvicorn.error")
+log = logging.getLogger(__name__)
 
 
 class ImageNotFound(Exception):
@@ -58,8 +58,8 @@ class StoreUnavailable(Exception):
 
 
 def open_store(place: str) -> ObjectStore:
-    """The folder, which is made, or the bucket of the URL. Ends the process with a one-line reason
-    where neither can be."""
+    """The folder, which is made, or the bucket of the URL. Raises SettingsError where neither can
+    be."""
     try:
         if "://" not in place:
             folder = Path(place).resolve()  # a link may lead to where no folder is yet
@@ -71,8 +71,13 @@ def open_store(place: str) -> ObjectStore:
             raise ValueError("it must be a folder, or start with s3://, gs:// or az://")
         return from_url(place, **CLOUD_OPTIONS)
     except (BaseError, OSError, ValueError) as error:
-        # What follows a ? may be a secret.
-        stop(f"IMAGE_STORE {place.partition('?')[0]} cannot be used: {download.first_line(error)}.")
+        raise unusable(place, error) from error
+
+
+def unusable(place: str, error: Exception) -> SettingsError:
+    """Say what is wrong with the store; what follows a ? may be a secret."""
+    shown = place.partition("?")[0]
+    return SettingsError(f"IMAGE_STORE {shown} cannot be used: {download.first_line(error)}.")
 
 
 async def check(store: ObjectStore) -> None:

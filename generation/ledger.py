@@ -47,7 +47,7 @@ LONGEST_PAUSE_SECONDS = 2  # between two tries to settle
 Result = TypeVar("Result", TextResult, ImageResult)
 Call = Callable[[], Awaitable[Result]]
 
-log = logging.getLogger("uvicorn.error")
+log = logging.getLogger(__name__)
 
 
 class JobFailed(Exception):

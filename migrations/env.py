@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 import database
 import models
+import settings
 
 
 def migrate(connection: Connection) -> None:
@@ -23,5 +24,6 @@ given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:
-    with database.engine.begin() as connection:
+    engine = database.make_engine(settings.load())
+    with engine.begin() as connection:
         migrate(connection)

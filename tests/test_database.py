@@ -23,6 +23,7 @@ from tests.conftest import (
     StandIn,
     database_engine,
     running,
+    telling_why,
 )
 
 WORKERS = 4
@@ -278,9 +279,9 @@ def test_a_lost_database_is_503_and_is_found_again_without_a_restart(
 
 
 def on_import(database_url: str) -> str:
-    """What database.py says when it reads this URL, which takes a fraction of a start."""
+    """What is said of this URL when it is read, which takes a fraction of a start."""
     run = subprocess.run(
-        [sys.executable, "database.py"],
+        [sys.executable, *telling_why("database.make_engine(settings.load())")],
         cwd=ROOT,
         env={**os.environ, **EXAMPLE, "DATABASE_URL": database_url},
         stdout=subprocess.PIPE,

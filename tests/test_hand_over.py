@@ -15,7 +15,7 @@ from generation import client as client_module
 from generation import variants
 from generation.client import OpenAIClient
 from generation.results import GenerationError, TextJob, TextResult
-from settings import settings
+from settings import Settings
 from tests.conftest import KEY, NewDatabase, Service, StandIn, running
 
 LUNA, FLARE = "gpt-6-luna", "gpt-image-2.5-flare"
@@ -27,7 +27,7 @@ def ask(stand_in: StandIn, call: Call, **others: Any) -> Any:
     """What the call returns of a client before the stand-in, with these settings."""
 
     async def run() -> Any:
-        own = settings.model_copy(update={"openai_base_url": stand_in.url, **others})
+        own = Settings().model_copy(update={"openai_base_url": stand_in.url, **others})
         client = OpenAIClient(KEY, own)
         try:
             return await call(client)

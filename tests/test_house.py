@@ -82,6 +82,26 @@ def test_only_settings_reads_the_environment() -> None:
         assert "getenv" not in source
 
 
+def test_importing_a_module_needs_nothing_and_starts_nothing() -> None:
+    """But for main, which makes the app for `uvicorn main:app`."""
+    told = f"""
+import gc, importlib, logging, signal, threading
+from sqlalchemy import Engine
+signals = {{number: signal.getsignal(number) for number in signal.Signals}}
+for name in {sorted(ROOMS.keys() - {"main"})}:
+    importlib.import_module(name)
+assert signals == {{number: signal.getsignal(number) for number in signal.Signals}}
+assert threading.active_count() == 1
+assert not logging.getLogger().handlers
+assert not [each for each in gc.get_objects() if isinstance(each, Engine)]
+"""
+    nothing = {"DATABASE_URL": "mysql://no", "PORT": "http", "OPENAI_BASE_URL": "no"}
+    run = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, env=nothing, capture_output=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+
+
 def test_the_example_and_both_readmes_name_every_setting() -> None:
     read = {name.upper() for name in Settings.model_fields}
     assert set(EXAMPLE) == read

@@ -16,7 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import COFFEE, EXAMPLE, IMAGES, KEY, ROOT, StandIn, wait_until
+from tests.conftest import COFFEE, EXAMPLE, IMAGES, KEY, ROOT, StandIn, telling_why, wait_until
+
+READING = telling_why("settings.load()")
 
 
 def free_port() -> int:
@@ -100,7 +102,7 @@ def test_a_dotenv_that_cannot_be_read_is_said_in_one_line(copy: Path, kind: str)
         dotenv.touch(mode=0)
     else:  # to root, nothing is denied
         dotenv.symlink_to("/proc/self/mem")
-    with started("settings.py", folder=copy) as process:
+    with started(*READING, folder=copy) as process:
         (line,) = process.communicate(timeout=30)[0].splitlines()
         assert process.returncode == 1
     assert line.startswith(f"ERROR: {dotenv} cannot be read: ")
@@ -184,8 +186,9 @@ def test_a_setting_that_cannot_be_used_is_said_in_one_line(
     setting: str, value: str, reason: str
 ) -> None:
     given: dict[str, Any] = {setting: value}
-    # All but the address are read by settings.py, which takes a tenth of the time to start.
-    with started("main.py" if setting == "HOST" else "settings.py", **given) as process:
+    # Reading all but the address takes a tenth of the time to start.
+    command = ("main.py",) if setting == "HOST" else READING
+    with started(*command, **given) as process:
         output = process.communicate(timeout=30)[0]
         assert process.returncode == 1
     (line,) = output.splitlines()

@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from generation import connection, variants
 from generation.client import OpenAIClient
 from generation.results import GenerationError, TextJob
-from settings import settings
-from tests.conftest import EXAMPLE, KEY, ROOT, StandIn, running
+from settings import Settings
+from tests.conftest import EXAMPLE, KEY, ROOT, StandIn, running, telling_why
 from tests.test_database import fails_to_start
 
 # The SDK's transport still uses them.
@@ -119,7 +119,7 @@ def ask(url: str) -> str:
 
     async def run() -> str:
         client = OpenAIClient(
-            KEY, settings.model_copy(update={"openai_base_url": url, "max_attempts": 2})
+            KEY, Settings().model_copy(update={"openai_base_url": url, "max_attempts": 2})
         )
         try:
             job = TextJob(model="gpt-4", prompt="안녕", max_tokens=9)
@@ -247,12 +247,9 @@ def test_a_proxy_that_nobody_here_can_speak_to_is_refused_at_the_start(tmp_path:
     ],
 )
 def test_so_is_every_other_that_would_fail_at_each_call(name: str, proxy: str) -> None:
-    client = (
-        "from generation.client import OpenAIClient; from settings import settings; "
-        "OpenAIClient('k', settings)"
-    )
+    made = "from generation.client import OpenAIClient; OpenAIClient('k', settings.load())"
     run = subprocess.run(
-        [sys.executable, "-c", client],
+        [sys.executable, *telling_why(made)],
         cwd=ROOT,
         env={**os.environ, **EXAMPLE, name: proxy},
         capture_output=True,
