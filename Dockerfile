@@ -22,4 +22,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:${PORT:-8000}/health', timeout=4)"
 # HOST has no say: inside a container, nothing else reaches the service.
-CMD exec uvicorn main:app --host 0.0.0.0 --port ${PORT:-8000} --workers 4
+CMD exec env HOST=0.0.0.0 PORT=${PORT:-8000} WORKERS=${WORKERS:-4} python main.py

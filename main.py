@@ -73,7 +73,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     process."""
     settings: Settings = app.state.settings
     with process.telling_why():
-        client.check_defaults(settings)
         store = images.open_store(settings.image_store)
         engine = database.make_engine(settings)
         await run_in_threadpool(database.start, engine)
@@ -410,7 +409,8 @@ def _find_segment(engine: Engine, segment_id: int) -> models.Segment:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the service, which starts with its lifespan."""
+    """Make the service, which starts with its lifespan. Raises SettingsError."""
+    client.check(settings)
     app = FastAPIOffline(
         title="Artify Content Backend",
         version=version(),
@@ -454,14 +454,23 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-if __name__ == "__main__":
-    process.log_to_stderr()
-    with process.telling_why():
-        settings = load()
-        process.check_address(settings.host, settings.port)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port)
-else:
-    process.log_to_stderr()
-    with process.telling_why():
-        app = create_app(load())
+def serve(settings: Settings) -> None:
+    """Serve at HOST and PORT, by WORKERS processes, until told to stop. Raises SettingsError."""
+    process.check_address(settings.host, settings.port)
+    app: FastAPI | str = create_app(settings)
+    if settings.workers > 1:
+        # What would end every worker ends this process, before there are any.
+        images.open_store(settings.image_store)
+        database.start(database.make_engine(settings))
+        app = "main:app"  # each makes its own
+    uvicorn.run(app, host=settings.host, port=settings.port, workers=settings.workers)
+
+
+process.log_to_stderr()
+if __name__ != "__mp_main__":  # as which a worker sees what started it
     process.end_with_status_0()
+    with process.telling_why():
+        if __name__ == "__main__":
+            serve(load())
+        else:
+            app = create_app(load())

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     public_base_url: PublicAddress | None = None
     host: str = "0.0.0.0"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     text_timeout_seconds: Seconds = 60
     image_timeout_seconds: Seconds = 180
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3

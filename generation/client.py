@@ -80,8 +80,9 @@ class Memory:
         return self._until.get(name, 0) > time.monotonic()
 
 
-def check_defaults(settings: Settings) -> None:
-    """Refuse a default model whose cost nobody can know. Raises SettingsError."""
+def check(settings: Settings) -> None:
+    """Refuse a default model whose cost nobody can know, and a proxy that cannot be used. Raises
+    SettingsError."""
     for name, value, model, known in (
         ("TEXT_MODEL", settings.text_model, pricing.text_model, pricing.TEXT_MODELS),
         ("IMAGE_MODEL", settings.image_model, pricing.image_model, pricing.IMAGE_MODELS),
@@ -90,6 +91,8 @@ def check_defaults(settings: Settings) -> None:
             raise SettingsError(
                 f"{name} is {value}, which has no known price. Set one of {', '.join(known)}."
             )
+    if settings.openai_api_key:
+        connection.proxy(settings.openai_base_url or DEFAULT_BASE_URL)
 
 
 class OpenAIClient:

@@ -23,31 +23,39 @@ CERTIFICATE_ERRORS = {
 
 
 def http_client(base_url: str) -> httpx2.AsyncClient:
-    """The SDK's client on aiohttp. Raises SettingsError where the proxy for this server is one that
-    nobody here can speak to: aiohttp would speak HTTP to a SOCKS proxy."""
+    """Make the SDK's client on aiohttp, by the proxy for this provider if there is one. Raises
+    SettingsError."""
+    return openai.DefaultAioHttpClient(
+        # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
+        limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS),
+        proxy=proxy(base_url),
+        # Else it reads the proxies itself, and ends over one that is for other servers.
+        trust_env=False,
+        verify=httpx2.create_ssl_context(),
+    )
+
+
+def proxy(base_url: str) -> httpx2.Proxy | None:
+    """Return the proxy for this provider. Raises SettingsError for one that nobody here can speak
+    to: aiohttp would speak HTTP to a SOCKS proxy."""
     host = httpx2.URL(base_url).host
     try:
-        named = proxy_for(base_url)
-        proxy = httpx2.Proxy(named) if named else None
-        if proxy and proxy.url.scheme not in ("http", "https"):
+        url = proxy_for(base_url)
+        if url is None:
+            return None
+        found = httpx2.Proxy(url)
+        if found.url.scheme not in ("http", "https"):
             raise ValueError("SOCKS")
-        if proxy and proxy.auth:
+        if found.auth:
             # As the SDK's transport will for each call.
-            aiohttp.encode_basic_auth(*proxy.auth, encoding="latin1")
+            aiohttp.encode_basic_auth(*found.auth, encoding="latin1")
     except (ValueError, httpx2.InvalidURL):
         raise SettingsError(
             f"The proxy for {host} cannot be used: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY "
             "must look like http://user:password@host:port; SOCKS is not supported. "
             f"NO_PROXY={host} does without a proxy."
         ) from None
-    return openai.DefaultAioHttpClient(
-        # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
-        limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS),
-        proxy=proxy,
-        # Else it reads the proxies itself, and ends over one that is for other servers.
-        trust_env=False,
-        verify=httpx2.create_ssl_context(),
-    )
+    return found
 
 
 def unreached_by(error: openai.APIConnectionError) -> aiohttp.ClientError | None:

@@ -162,7 +162,7 @@ def test_all_environments_have_the_same_versions() -> None:
 
 
 def test_deployment_files_start_the_service_as_the_contract_says() -> None:
-    start = "uvicorn main:app --host 0.0.0.0 --port 8000 --workers {}"
+    start = "HOST=0.0.0.0 PORT=8000 WORKERS={} python main.py"
     (service,) = yaml.safe_load((ROOT / "render.yaml").read_text())["services"]
     assert service["startCommand"] == start.format(2)
     api = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["api"]
@@ -176,14 +176,15 @@ def test_the_image_listens_on_port_and_asks_there_for_its_health(
     port: str | None, used: int, tmp_path: Path
 ) -> None:
     health, command = re.findall(r"^ *CMD (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    for program in ("python", "uvicorn"):
-        (tmp_path / program).write_text('#!/bin/sh\necho "$@"\n')
-        (tmp_path / program).chmod(0o755)
-    given = {"PATH": f"{tmp_path}:/bin:/usr/bin", **({} if port is None else {"PORT": port})}
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$HOST $PORT $WORKERS $@"\n')
+    (tmp_path / "python").chmod(0o755)
+    given = {"PATH": f"{tmp_path}:/bin:/usr/bin", "HOST": "127.0.0.1"}
+    if port is not None:
+        given["PORT"] = port
 
     def said(command: str) -> str:
         run = ["/bin/sh", "-c", command]
         return subprocess.run(run, env=given, capture_output=True, text=True, check=True).stdout
 
-    assert said(command) == f"main:app --host 0.0.0.0 --port {used} --workers 4\n"
+    assert said(command) == f"0.0.0.0 {used} 4 main.py\n"
     assert f"http://127.0.0.1:{used}/health" in said(health)

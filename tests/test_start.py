@@ -85,6 +85,34 @@ def test_main_serves_on_host_and_port_of_dotenv_and_the_environment_wins(copy: P
     assert KEY not in output
 
 
+def test_main_serves_by_as_many_workers_as_are_set_and_being_stopped_is_no_failure(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    url = f"sqlite:///{tmp_path}/a.db"
+    with started("main.py", HOST="127.0.0.1", PORT=port, WORKERS=2, DATABASE_URL=url) as process:
+        wait_until(lambda: healthy(f"http://127.0.0.1:{port}"), "main.py to serve")
+        process.terminate()
+        output = process.communicate(timeout=30)[0]
+        assert process.returncode == 0
+    assert len(set(re.findall(r"Started server process \[([0-9]+)\]", output))) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("TEXT_MODEL", "gpt-0"), ("DATABASE_URL", "postgresql://a:b@127.0.0.1:1/c"), ("PORT", "x")],
+)
+def test_main_fails_with_status_1_whatever_the_number_of_its_workers(
+    setting: str, value: str
+) -> None:
+    given: dict[str, Any] = {"PORT": free_port(), "WORKERS": 2, setting: value}
+    with started("main.py", **given) as process:
+        output = process.communicate(timeout=30)[0]
+        assert process.returncode == 1
+    (line,) = output.splitlines()
+    assert line.startswith("ERROR: ")
+
+
 def test_a_dotenv_in_another_encoding_is_said_in_one_line(copy: Path) -> None:
     (copy / ".env").write_text("HOST=127.0.0.1  # 내 컴퓨터\n", encoding="cp949")
     with started("main.py", folder=copy) as process:
