@@ -21,9 +21,9 @@ from dependencies import OpenAINotConfigured
 from fields import InvalidField
 from generation.images import ImageNotFound, StoreUnavailable
 from generation.ledger import JobFailed, KeyInUse, KeyReused, NotAccepting, OutcomeUnknown
+from generation.schemas import NotTaken
 from models import JobType
 from queries import ContentNotFound, SegmentNotFound
-from schemas import NotTaken
 
 # A thousand metrics with the longest Korean names and ids, escaped, fit in.
 MAX_BODY_BYTES = 4_000_000

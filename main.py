@@ -25,6 +25,7 @@ import analytics.schemas
 import database
 import errors
 import fields
+import generation.schemas
 import models
 import pricing
 import process
@@ -81,7 +82,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             openai = client.OpenAIClient(settings.openai_api_key, settings)
     if openai is None:
         log.warning("OPENAI_API_KEY not set")
-    process.allow_open_files((1 + schemas.MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES)
+    process.allow_open_files(
+        (1 + generation.schemas.MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES
+    )
     checking = asyncio.create_task(images.check(store))
     books = ledger.Ledger(engine, settings)
     process.when_told_to_stop(books.stop, settings.drain_seconds + 3 * ledger.LAST_SECONDS)
@@ -146,14 +149,16 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
 
 
 @router.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
-async def preview_text(service: Service, asked: schemas.TextRequest) -> schemas.TextPreview:
+async def preview_text(
+    service: Service, asked: generation.schemas.TextRequest
+) -> generation.schemas.TextPreview:
     """What would be sent to OpenAI for this text, and the most it can cost; nothing is spent or
     stored."""
     messages = await _messages(service, asked)
     model = service.resolve(asked.model or service.settings.text_model)
     prompt_tokens = asked.n * prompts.prompt_tokens_at_most(messages)
     completion_tokens = asked.n * asked.max_tokens
-    return schemas.TextPreview(
+    return generation.schemas.TextPreview(
         messages=messages,
         model=model,
         max_prompt_tokens=prompt_tokens,
@@ -171,9 +176,9 @@ async def preview_text(service: Service, asked: schemas.TextRequest) -> schemas.
 async def generate_text(
     service: Service,
     response: Response,
-    asked: schemas.TextRequest,
+    asked: generation.schemas.TextRequest,
     idempotency_key: IdempotencyKey = None,
-) -> schemas.TextAnswer:
+) -> generation.schemas.TextAnswer:
     """Generate marketing copy in the language of the prompt, for a segment if one is named: `n`
     variants, which are one job with one bill."""
     job = asked.job(service.resolve(asked.model or service.settings.text_model), idempotency_key)
@@ -185,7 +190,7 @@ async def generate_text(
     completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
         response.headers.update(errors.REPLAYED)
-    return schemas.TextAnswer.of(completed)
+    return generation.schemas.TextAnswer.of(completed)
 
 
 @router.post("/generate/image", tags=["generate"], responses=errors.GENERATING_IMAGE)
@@ -193,9 +198,9 @@ async def generate_image(
     service: Service,
     response: Response,
     image_url: ImageUrl,
-    asked: schemas.ImageRequest,
+    asked: generation.schemas.ImageRequest,
     idempotency_key: IdempotencyKey = None,
-) -> schemas.ImageAnswer:
+) -> generation.schemas.ImageAnswer:
     """Generate one image; it is kept, and `image_url` opens it for good."""
     asked.check(service.settings.image_model)
     job = asked.job(service.resolve(asked.model or service.settings.image_model), idempotency_key)
@@ -206,7 +211,7 @@ async def generate_image(
     completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
         response.headers.update(errors.REPLAYED)
-    return schemas.ImageAnswer.of(completed, image_url(completed.result), job.size)
+    return generation.schemas.ImageAnswer.of(completed, image_url(completed.result), job.size)
 
 
 @router.get("/content/history", tags=["content"], responses=errors.reading("limit"))
@@ -230,7 +235,7 @@ def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> sch
     item = schemas.ContentItem.of(content, job, analytics.figures.performance(db, content))
     item.result = image_url(content)
     item.siblings = [
-        schemas.Variant.model_validate(
+        generation.schemas.Variant.model_validate(
             {
                 "id": each.id,
                 "text": image_url(each),
@@ -242,7 +247,7 @@ def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> sch
         for each in records.variants(db, content)
         if each.id != content.id
     ]
-    item.usage = schemas.Usage.of(records.usage(job)) if job else None
+    item.usage = generation.schemas.Usage.of(records.usage(job)) if job else None
     return item
 
 
@@ -394,7 +399,7 @@ async def check_health() -> schemas.Health:
 # What the routes share.
 
 
-async def _messages(service: Parts, asked: schemas.TextRequest) -> list[dict[str, str]]:
+async def _messages(service: Parts, asked: generation.schemas.TextRequest) -> list[dict[str, str]]:
     segment = None
     if asked.segment_id is not None:
         segment = await run_in_threadpool(_find_segment, service.engine, asked.segment_id)

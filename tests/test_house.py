@@ -22,6 +22,7 @@ FLOORS = (
     ("fields", "process", "generation.client"),
     ("generation.images", "generation.variants", "analytics.schemas"),
     ("analytics.ingest", "analytics.figures", "generation.ledger", "images"),
+    ("generation.schemas",),
     ("schemas", "dependencies"),
     ("queries",),
     ("errors",),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import models
-from schemas import ImageRequest, TextRequest, fingerprint
+from generation.schemas import ImageRequest, TextRequest, fingerprint
 from tests.conftest import COFFEE, Service, StandIn, running, wait_until
 
 REPLAYED = "Idempotent-Replayed"
