@@ -1,12 +1,13 @@
 """What routes take: the service's own parts, and parameters that are checked."""
 
+import copy
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Body, Depends, Header, Path, Query, Request, Response, params
+from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -16,10 +17,14 @@ from sqlalchemy.orm import Session
 
 import fields
 import models
+import queries
 from analytics import schemas
+from generation import prompts
 from generation.client import OpenAIClient
 from generation.ledger import Ledger
+from generation.prompts import Messages
 from generation.results import ImageResult
+from generation.schemas import TextRequest
 from settings import Settings
 
 
@@ -41,6 +46,19 @@ class Parts:
     def resolve(self, model: str) -> str:
         """Return the model that is asked now where this one is named."""
         return self.openai.resolve(model) if self.openai else model
+
+    async def messages(self, body: TextRequest) -> Messages:
+        """Return the messages for this request. Raises SegmentNotFound."""
+        segment = None
+        if body.segment_id is not None:
+            segment = await to_thread.run_sync(self._segment, body.segment_id)
+        return prompts.text_messages(
+            body.prompt, tone=body.tone, keywords=body.keywords, segment=segment
+        )
+
+    def _segment(self, segment_id: int) -> models.Segment:
+        with Session(self.engine, expire_on_commit=False) as session:
+            return queries.segment(session, segment_id)
 
     def configured(self) -> OpenAIClient:
         """Return the client. Raises OpenAINotConfigured."""
@@ -101,6 +119,15 @@ IdempotencyKey = Annotated[
         "with it, one generation is made and paid for, and each gets its answer.",
     ),
 ]
+
+
+def answer_head(app: FastAPI) -> None:
+    """Answer HEAD as GET is; the server leaves the body out. /docs shows GET alone."""
+    for route in list(app.routes):
+        if isinstance(route, APIRoute) and route.methods == {"GET"}:
+            head = copy.copy(route)
+            head.methods, head.include_in_schema = {"HEAD"}, False
+            app.routes.append(head)
 
 
 class CheckedRoute(APIRoute):

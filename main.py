@@ -1,7 +1,6 @@
 """The Artify Content Backend: the app, its errors, and every route in the order of the README."""
 
 import asyncio
-import copy
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,12 +11,8 @@ from typing import Annotated
 import uvicorn
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.openapi.docs import get_redoc_html
-from fastapi.responses import HTMLResponse, StreamingResponse
-from fastapi.routing import APIRoute
-from fastapi_offline import FastAPIOffline
-from sqlalchemy import Engine, delete, exc, select, text, update
-from sqlalchemy.orm import Session
+from fastapi.responses import StreamingResponse
+from sqlalchemy import delete, exc, select, text, update
 
 import analytics.figures
 import analytics.ingest
@@ -25,12 +20,12 @@ import analytics.schemas
 import database
 import errors
 import fields
-import generation.schemas
 import models
 import pricing
 import process
 import queries
 import schemas
+import swagger
 from dependencies import (
     CheckedRoute,
     ContentId,
@@ -42,10 +37,19 @@ from dependencies import (
     Parts,
     SegmentId,
     Service,
+    answer_head,
 )
-from generation import client, images, ledger, prompts, records, variants
+from generation import client, images, ledger, records, variants
 from generation.results import ImageResult, TextResult
-from settings import Settings, load, version
+from generation.schemas import (
+    MAX_VARIANTS,
+    ImageAnswer,
+    ImageRequest,
+    TextAnswer,
+    TextPreview,
+    TextRequest,
+)
+from settings import Settings, load
 
 OTHER_OPEN_FILES = 500
 IMAGE_CHUNK_BYTES = 256 * 1024
@@ -54,16 +58,6 @@ FOR_GOOD = {
     "Cache-Control": "public, max-age=31536000, immutable",
     "X-Content-Type-Options": "nosniff",
 }
-TAGS = {
-    "segments": "Whom copy is written for.",
-    "generate": "Copy and images, and what they can cost beforehand.",
-    "content": "What was generated.",
-    "analytics": "What campaigns did: metrics in, figures out.",
-    "models": "What can be asked, and its prices.",
-    "costs": "What generation cost.",
-    "service": "Whether the service works.",
-}
-
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +76,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             openai = client.OpenAIClient(settings.openai_api_key, settings)
     if openai is None:
         log.warning("OPENAI_API_KEY not set")
-    process.allow_open_files(
-        (1 + generation.schemas.MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES
-    )
+    process.allow_open_files((1 + MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES)
     checking = asyncio.create_task(images.check(store))
     books = ledger.Ledger(engine, settings)
     process.when_told_to_stop(books.stop, settings.drain_seconds + 3 * ledger.LAST_SECONDS)
@@ -108,10 +100,10 @@ def list_segments(db: Database) -> schemas.SegmentList:
 
 
 @router.post("/segments", tags=["segments"], responses=errors.WRITING)
-def create_segment(db: Database, asked: schemas.SegmentRequest) -> schemas.Segment:
+def create_segment(db: Database, body: schemas.SegmentRequest) -> schemas.Segment:
     """Create a segment; `criteria` is any JSON object."""
     now = models.utc_now()
-    segment = models.Segment(**asked.columns(), created_at=now, updated_at=now)
+    segment = models.Segment(**body.columns(), created_at=now, updated_at=now)
     db.add(segment)
     db.commit()
     return schemas.Segment.model_validate(segment)
@@ -125,10 +117,10 @@ def get_segment(db: Database, segment_id: SegmentId) -> schemas.Segment:
 
 @router.patch("/segments/{segment_id}", tags=["segments"], responses=errors.CHANGING)
 def change_segment(
-    db: Database, segment_id: SegmentId, asked: schemas.SegmentChange
+    db: Database, segment_id: SegmentId, body: schemas.SegmentChange
 ) -> schemas.Segment:
     """Change what is sent of a segment; the rest stays as it is."""
-    if columns := asked.columns():
+    if columns := body.columns():
         row = update(models.Segment).where(models.Segment.id == segment_id)
         db.execute(row.values(**columns, updated_at=models.utc_now()))
         db.commit()
@@ -149,48 +141,34 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
 
 
 @router.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
-async def preview_text(
-    service: Service, asked: generation.schemas.TextRequest
-) -> generation.schemas.TextPreview:
+async def preview_text(service: Service, body: TextRequest) -> TextPreview:
     """What would be sent to OpenAI for this text, and the most it can cost; nothing is spent or
     stored."""
-    messages = await _messages(service, asked)
-    model = service.resolve(asked.model or service.settings.text_model)
-    prompt_tokens = asked.n * prompts.prompt_tokens_at_most(messages)
-    completion_tokens = asked.n * asked.max_tokens
-    return generation.schemas.TextPreview(
-        messages=messages,
-        model=model,
-        max_prompt_tokens=prompt_tokens,
-        max_completion_tokens=completion_tokens,
-        max_cost=pricing.largest_text_cost_usd(
-            model,
-            prompt_tokens,
-            completion_tokens,
-            regional=pricing.is_regional(service.settings.openai_base_url),
-        ),
-    )
+    messages = await service.messages(body)
+    model = service.resolve(body.model or service.settings.text_model)
+    regional = pricing.is_regional(service.settings.openai_base_url)
+    return TextPreview.of(body, messages, model, regional=regional)
 
 
 @router.post("/generate/text", tags=["generate"], responses=errors.GENERATING_TEXT)
 async def generate_text(
     service: Service,
     response: Response,
-    asked: generation.schemas.TextRequest,
+    body: TextRequest,
     idempotency_key: IdempotencyKey = None,
-) -> generation.schemas.TextAnswer:
+) -> TextAnswer:
     """Generate marketing copy in the language of the prompt, for a segment if one is named: `n`
     variants, which are one job with one bill."""
-    job = asked.job(service.resolve(asked.model or service.settings.text_model), idempotency_key)
+    job = body.job(service.resolve(body.model or service.settings.text_model), idempotency_key)
 
     async def prepare() -> ledger.Call[TextResult]:
-        messages = await _messages(service, asked)
+        messages = await service.messages(body)
         return partial(variants.generate, service.configured(), job, messages)
 
     completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
         response.headers.update(errors.REPLAYED)
-    return generation.schemas.TextAnswer.of(completed)
+    return TextAnswer.of(completed)
 
 
 @router.post("/generate/image", tags=["generate"], responses=errors.GENERATING_IMAGE)
@@ -198,12 +176,12 @@ async def generate_image(
     service: Service,
     response: Response,
     image_url: ImageUrl,
-    asked: generation.schemas.ImageRequest,
+    body: ImageRequest,
     idempotency_key: IdempotencyKey = None,
-) -> generation.schemas.ImageAnswer:
+) -> ImageAnswer:
     """Generate one image; it is kept, and `image_url` opens it for good."""
-    asked.check(service.settings.image_model)
-    job = asked.job(service.resolve(asked.model or service.settings.image_model), idempotency_key)
+    body.check(service.settings.image_model)
+    job = body.job(service.resolve(body.model or service.settings.image_model), idempotency_key)
 
     async def prepare() -> ledger.Call[ImageResult]:
         return partial(images.generate, service.configured(), service.images, job)
@@ -211,7 +189,7 @@ async def generate_image(
     completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
         response.headers.update(errors.REPLAYED)
-    return generation.schemas.ImageAnswer.of(completed, image_url(completed.result), job.size)
+    return ImageAnswer.of(completed, image_url(completed.result), job.size)
 
 
 @router.get("/content/history", tags=["content"], responses=errors.reading("limit"))
@@ -232,22 +210,11 @@ def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> sch
     """Everything known of one thing generated: what was asked for, what it cost, what it did."""
     content = queries.content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
-    item = schemas.ContentItem.of(content, job, analytics.figures.performance(db, content))
-    item.result = image_url(content)
-    item.siblings = [
-        generation.schemas.Variant.model_validate(
-            {
-                "id": each.id,
-                "text": image_url(each),
-                "cost": each.cost,
-                "finish_reason": each.finish_reason,
-                "cut": each.cut,
-            }
-        )
-        for each in records.variants(db, content)
-        if each.id != content.id
-    ]
-    item.usage = generation.schemas.Usage.of(records.usage(job)) if job else None
+    item = schemas.ContentItem.of(content, job, image_url(content))
+    item.performance = analytics.figures.performance(db, content)
+    for variant in records.variants(db, content):
+        if variant.id != content.id:
+            item.siblings.append(schemas.sibling(variant, image_url(variant)))
     return item
 
 
@@ -262,8 +229,8 @@ async def get_image(service: Service, request: Request) -> Response:
     """An image that was generated, for as long as it is stored."""
     name = request.path_params["name"]
     etag = f'"{name}"'
-    asked = request.headers.get("if-none-match", "")
-    known = {tag.strip().removeprefix("W/") for tag in asked.split(",")}
+    sent = request.headers.get("if-none-match", "")
+    known = {tag.strip().removeprefix("W/") for tag in sent.split(",")}
     unchanged = not known.isdisjoint((etag, "*"))
     head = unchanged or request.method == "HEAD"
     image = await images.read(service.images, name, head=head)
@@ -396,66 +363,15 @@ async def check_health() -> schemas.Health:
     return schemas.Health(status="healthy", timestamp=now)
 
 
-# What the routes share.
-
-
-async def _messages(service: Parts, asked: generation.schemas.TextRequest) -> list[dict[str, str]]:
-    segment = None
-    if asked.segment_id is not None:
-        segment = await run_in_threadpool(_find_segment, service.engine, asked.segment_id)
-    return prompts.text_messages(
-        asked.prompt, tone=asked.tone, keywords=asked.keywords, segment=segment
-    )
-
-
-def _find_segment(engine: Engine, segment_id: int) -> models.Segment:
-    with Session(engine, expire_on_commit=False) as session:
-        return queries.segment(session, segment_id)
-
-
 def create_app(settings: Settings) -> FastAPI:
     """Make the service, which starts with its lifespan. Raises SettingsError."""
     client.check(settings)
-    app = FastAPIOffline(
-        title="Artify Content Backend",
-        version=version(),
-        description=(
-            "Generates marketing copy and images with OpenAI for target segments, keeps everything "
-            "it made, counts every cent it spent, and shows how campaigns did."
-        ),
-        openapi_tags=[{"name": name, "description": said} for name, said in TAGS.items()],
-        contact={"name": "The people who run this service"},
-        license_info={"name": "MIT", "identifier": "MIT"},
-        # Relative to /openapi.json, so right behind a prefix too.
-        servers=[{"url": ".", "description": "The service that this description is from"}],
-        lifespan=lifespan,
-        redoc_url=None,
-    )
+    app = swagger.make_app(lifespan)
     app.state.settings = settings
     # Not included: that would look for each address twice.
     app.router.routes += router.routes
     errors.install(app)
-
-    @app.get("/redoc", include_in_schema=False)
-    async def show_redoc(request: Request) -> HTMLResponse:
-        """ReDoc from this service alone: its script would fetch a logo from its maker's CDN."""
-        root = request.scope["root_path"].rstrip("/")
-        page = get_redoc_html(
-            openapi_url=f"{root}/openapi.json",
-            title=f"{app.title} - ReDoc",
-            redoc_js_url=f"{root}/static-offline-docs/redoc.standalone.js",
-            redoc_favicon_url=f"{root}/static-offline-docs/favicon.png",
-            with_google_fonts=False,
-        )
-        page.headers["Content-Security-Policy"] = "img-src 'self' data:"
-        return page
-
-    # HEAD is answered as GET is; the server leaves the body out. /docs shows GET alone.
-    for route in list(app.routes):
-        if isinstance(route, APIRoute) and route.methods == {"GET"}:
-            head = copy.copy(route)
-            head.methods, head.include_in_schema = {"HEAD"}, False
-            app.routes.append(head)
+    answer_head(app)
     return app
 
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -23,6 +24,7 @@ from fields import (
     Request,
     Timestamp,
 )
+from generation import records
 from generation.schemas import Usage, Variant
 
 
@@ -247,17 +249,31 @@ class ContentItem(Content):
         cls,
         content: models.GeneratedContent,
         job: models.GenJob | None,
-        figures: Figures,
+        result: str,
     ) -> Self:
+        """Show this row and its job's, with what its result is now."""
         item = cls.model_validate(content)
-        item.request = Asked.model_validate(content)
-        item.performance = figures
+        item.result = result
+        item.request = request = Asked.model_validate(content)
         if job:
             item.job = Job.model_validate(job)
-            item.size, item.quality = job.size, job.quality
-            asked = {name: getattr(job, name) for name in ("max_tokens", "n", "size", "quality")}
-            item.request = item.request.model_copy(update={**asked, "user_id": job.user_id})
+            item.usage = Usage.of(records.usage(job))
+            item.size = request.size = job.size
+            item.quality = request.quality = job.quality
+            request.max_tokens, request.n = job.max_tokens, job.n
+            request.user_id = job.user_id
         return item
+
+
+def sibling(content: models.GeneratedContent, text: str) -> Variant:
+    """Show this row as a variant of another, with what its text is now."""
+    return Variant(
+        id=content.id,
+        text=text,
+        cost=None if content.cost is None else Decimal(str(content.cost)),
+        finish_reason=content.finish_reason,
+        cut=content.cut,
+    )
 
 
 class TextPrice(BaseModel):

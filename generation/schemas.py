@@ -21,8 +21,9 @@ from fields import (
     Tone,
     UserId,
 )
-from generation import results
+from generation import prompts, results
 from generation.ledger import Completed
+from generation.prompts import Messages
 from generation.results import ImageJob, ImageResult, TextJob, TextResult
 
 MAX_VARIANTS = 10
@@ -183,6 +184,21 @@ class TextPreview(BaseModel):
     max_prompt_tokens: int = Field(examples=[1500])
     max_completion_tokens: int = Field(examples=[500])
     max_cost: Dollars = Field(examples=[0.0015])
+
+    @classmethod
+    def of(cls, body: TextRequest, messages: Messages, model: str, *, regional: bool) -> Self:
+        """Say what this model can cost for these messages."""
+        prompt_tokens = body.n * prompts.prompt_tokens_at_most(messages)
+        completion_tokens = body.n * body.max_tokens
+        return cls(
+            messages=messages,
+            model=model,
+            max_prompt_tokens=prompt_tokens,
+            max_completion_tokens=completion_tokens,
+            max_cost=pricing.largest_text_cost_usd(
+                model, prompt_tokens, completion_tokens, regional=regional
+            ),
+        )
 
 
 class ImageRequest(Request):

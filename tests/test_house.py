@@ -23,8 +23,9 @@ FLOORS = (
     ("generation.images", "generation.variants", "analytics.schemas"),
     ("analytics.ingest", "analytics.figures", "generation.ledger", "images"),
     ("generation.schemas",),
-    ("schemas", "dependencies"),
+    ("schemas", "swagger"),
     ("queries",),
+    ("dependencies",),
     ("errors",),
     ("main",),
 )

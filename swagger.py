@@ -1,0 +1,56 @@
+"""The app with the pages that show it: Swagger UI and ReDoc, from this service alone."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_redoc_html
+from fastapi.responses import HTMLResponse
+from fastapi_offline import FastAPIOffline
+
+from settings import version
+
+DESCRIPTION = (
+    "Generates marketing copy and images with OpenAI for target segments, keeps everything it "
+    "made, counts every cent it spent, and shows how campaigns did."
+)
+TAGS = {
+    "segments": "Whom copy is written for.",
+    "generate": "Copy and images, and what they can cost beforehand.",
+    "content": "What was generated.",
+    "analytics": "What campaigns did: metrics in, figures out.",
+    "models": "What can be asked, and its prices.",
+    "costs": "What generation cost.",
+    "service": "Whether the service works.",
+}
+
+
+def make_app(lifespan: Any) -> FastAPI:
+    """Make an app without routes but for its pages, at /docs and /redoc."""
+    app = FastAPIOffline(
+        title="Artify Content Backend",
+        version=version(),
+        description=DESCRIPTION,
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        contact={"name": "The people who run this service"},
+        license_info={"name": "MIT", "identifier": "MIT"},
+        # Relative to /openapi.json, so right behind a prefix too.
+        servers=[{"url": ".", "description": "The service that this description is from"}],
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.add_api_route("/redoc", show_redoc, include_in_schema=False)
+    return app
+
+
+async def show_redoc(request: Request) -> HTMLResponse:
+    """Show ReDoc, whose script would fetch a logo from its maker's CDN."""
+    root = request.scope["root_path"].rstrip("/")
+    page = get_redoc_html(
+        openapi_url=f"{root}/openapi.json",
+        title=f"{request.app.title} - ReDoc",
+        redoc_js_url=f"{root}/static-offline-docs/redoc.standalone.js",
+        redoc_favicon_url=f"{root}/static-offline-docs/favicon.png",
+        with_google_fonts=False,
+    )
+    page.headers["Content-Security-Policy"] = "img-src 'self' data:"
+    return page
