@@ -10,7 +10,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import asdict, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
@@ -29,6 +29,14 @@ BROKE_OFF = "broke_off"
 TEXTS = ("text", "content", "value", "parts")
 CHOICE = {"message", "delta", "text"}
 IMAGES = ("data", "image", "images", "output")
+# Where a reason may be.
+REASONS: tuple[tuple[str | int, ...], ...] = (
+    ("error", "message"),
+    ("message",),
+    ("error",),
+    ("detail",),
+    ("detail", 0, "msg"),
+)
 THOUGHTS = ("reasoning", "reasoning_text", "thinking")
 RESULT = re.compile(r'"(?:choices|b64_json|url)\\*"')
 
@@ -42,7 +50,9 @@ def retry_after_seconds(value: str) -> float | None:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    if not math.isfinite(seconds):
+        return None
+    return max(0.0, seconds)
 
 
 def request_id(response: httpx2.Response) -> str | None:
@@ -75,14 +85,17 @@ def read_result(
         found: dict[str, Any] = {"data": _images(documents)}
     else:
         found = _merged(_outermost(documents, _holds_choices), is_cut)
-        found |= {name: _last(documents, name) for name in ("service_tier", "error")}
+        for name in ("service_tier", "error"):
+            found[name] = _last(documents, name)
         found[BROKE_OFF] = is_cut
     found.setdefault("usage", _last(documents, "usage", _counts))
     if has_result(found):
         return found
     if body is None:
         raise ValueError("it holds no result and is no JSON")
-    return found if kind == "text" and found["choices"] else body
+    if kind == "text" and found["choices"]:
+        return found  # they say why there is no text
+    return body
 
 
 def has_result(body: Any) -> bool:
@@ -112,19 +125,21 @@ def _images(documents: list[Any]) -> list[dict[str, Any]]:
     """The image, if there is one: the last that is there itself, else the last URL in a list."""
     with_image: list[dict[str, Any]] = []
     with_url: list[dict[str, Any]] = []
-    waiting: deque[tuple[Any, bool]] = deque((document, False) for document in documents)
+    waiting: deque[tuple[Any, bool]] = deque([(documents, False)])
     while waiting:
         value, is_listed = waiting.popleft()
         if isinstance(value, str) and RESULT.search(value):
             waiting.append((_parsed(value), is_listed))
         elif isinstance(value, list):
-            waiting.extend((part, True) for part in value)
+            for part in value:
+                waiting.append((part, value is not documents))
         elif isinstance(value, dict):
             if value.get("b64_json") and isinstance(value["b64_json"], str):
                 with_image.append(value)
             elif is_listed and _is_image(value):
                 with_url.append(value)
-            waiting.extend((part, name in IMAGES) for name, part in value.items())
+            for name, part in value.items():
+                waiting.append((part, name in IMAGES))
     return (with_image or with_url)[-1:]
 
 
@@ -139,7 +154,7 @@ def _parsed(value: str) -> Any:
 def _last(documents: list[Any], name: str, holds: Callable[[Any], bool] | None = None) -> Any:
     """The value of this name in the last object for which this holds, or that has one at all."""
     named = _outermost(documents, holds or (lambda value: dig(value, name) is not None))
-    return named[-1][name] if named else None
+    return dig(named[-1:], 0, name)
 
 
 def _counts(value: Any) -> bool:
@@ -152,37 +167,56 @@ def _holds_choices(value: Any) -> bool:
 
 
 def _is_image(value: Any) -> bool:
-    return any(isinstance(url := dig(value, name), str) and url for name in ("b64_json", "url"))
+    for name in ("b64_json", "url"):
+        url = dig(value, name)
+        if url and isinstance(url, str):
+            return True
+    return False
 
 
 def _merged(holders: list[dict[str, Any]], is_cut: bool) -> dict[str, Any]:
     """The choices of all of these, such as the pieces of a stream, by their index. Of several whole
     answers in one, nobody knows what each was billed at."""
     merged: dict[int, dict[str, Any]] = {}
-    several = False
+    found: dict[str, Any] = {}
     for holder in holders:
-        for place, choice in enumerate(choices(holder)):
+        for position, choice in enumerate(choices(holder)):
             index = count(dig(choice, "index"))
-            index = place if index is None else index
-            piece, text = dig(choice, "delta"), choice_text(choice)
+            if index is None:
+                index = position
             whole = merged.get(index)
-            is_second = whole and text and piece is None and not whole["in_pieces"]
-            if is_second and whole and not text.startswith(whole["message"]["content"]):
-                index, whole, several = max(merged) + 1, None, True
+            if whole and _is_another(choice, whole):
+                index, whole = max(merged) + 1, None
+                found["usage"] = None
             if whole is None:
                 whole = {"message": {"content": ""}, "finish_reason": None, "in_pieces": False}
                 merged[index] = whole
-            message = whole["message"]
-            message["content"] = message["content"] + text if piece or not text else text
-            for said in (dig(choice, "message", "refusal"), dig(piece, "refusal")):
-                message["refusal"] = said or message.get("refusal")
-            whole["finish_reason"] = dig(choice, "finish_reason") or whole["finish_reason"]
-            whole["in_pieces"] = whole["in_pieces"] or piece is not None
+            _add(choice, whole)
     for whole in merged.values():
         if not whole["finish_reason"] and (is_cut or whole["in_pieces"]):
             whole["finish_reason"] = INCOMPLETE
-    found: dict[str, Any] = {"choices": list(merged.values())}
-    return {**found, "usage": None} if several else found
+    found["choices"] = list(merged.values())
+    return found
+
+
+def _is_another(choice: Any, whole: dict[str, Any]) -> bool:
+    """Whether it is a text of its own: no piece, and not the whole of what came in pieces."""
+    text = choice_text(choice)
+    if not text or dig(choice, "delta") is not None or whole["in_pieces"]:
+        return False
+    return not text.startswith(whole["message"]["content"])
+
+
+def _add(choice: Any, whole: dict[str, Any]) -> None:
+    piece, text = dig(choice, "delta"), choice_text(choice)
+    message = whole["message"]
+    if piece or not text:
+        text = message["content"] + text
+    message["content"] = text
+    for refusal in (dig(choice, "message", "refusal"), dig(piece, "refusal")):
+        message["refusal"] = refusal or message.get("refusal")
+    whole["finish_reason"] = dig(choice, "finish_reason") or whole["finish_reason"]
+    whole["in_pieces"] = whole["in_pieces"] or piece is not None
 
 
 def dig(value: Any, *path: str | int) -> Any:
@@ -208,7 +242,7 @@ def plain_text(value: Any) -> str:
         elif isinstance(part, list):
             waiting += reversed(part)
         elif isinstance(part, dict) and part.get("type") not in THOUGHTS:
-            waiting += [part[name] for name in TEXTS if part.get(name)][:1]
+            waiting.append(next(filter(None, map(part.get, TEXTS)), None))
     return "".join(texts).replace("\x00", "").encode(errors="replace").decode()
 
 
@@ -216,16 +250,21 @@ def choices(answer: Any) -> list[Any]:
     found = dig(answer, "choices")
     if isinstance(found, str) and found.strip().startswith(("[", "{")):
         found = _parsed(found)
-    if isinstance(found, dict):  # one alone, or by their numbers
-        found = [found] if found.keys() & CHOICE else list(found.values())
-    return [_choice(each) for each in found] if isinstance(found, list) else []
+    if isinstance(found, dict) and found.keys() & CHOICE:  # one alone
+        found = [found]
+    elif isinstance(found, dict):  # by their numbers
+        found = list(found.values())
+    if not isinstance(found, list):
+        return []
+    return list(map(_choice, found))
 
 
 def _choice(value: Any) -> Any:
     """The choice, also out of a string that holds one."""
     if isinstance(value, str) and value.startswith("{"):
         inside = _parsed(value)
-        return inside if isinstance(inside, dict) and inside.keys() & CHOICE else value
+        if isinstance(inside, dict) and inside.keys() & CHOICE:
+            return inside
     return value
 
 
@@ -242,8 +281,10 @@ def choice_text(choice: Any) -> str:
 
 def finish_reason(choice: Any) -> str | None:
     """How the text ended: `stop` where it is whole; None where nobody said."""
-    said = dig(choice, "finish_reason")
-    return plain_text(said)[:MAX_FINISH_REASON].strip() or None if isinstance(said, str) else None
+    given = dig(choice, "finish_reason")
+    if not isinstance(given, str):
+        return None
+    return plain_text(given)[:MAX_FINISH_REASON].strip() or None
 
 
 def service_tier(answer: Any) -> str:
@@ -254,7 +295,9 @@ def service_tier(answer: Any) -> str:
 def image(answer: Any) -> Any:
     """The image, with its `url` or itself as `b64_json`; None where there is none."""
     found = dig(answer, "data", 0)
-    return found if _is_image(found) else None
+    if not _is_image(found):
+        return None
+    return found
 
 
 def image_url(image: Any) -> str | None:
@@ -267,23 +310,25 @@ def image_url(image: Any) -> str | None:
     encoded += "=" * (-len(encoded) % 4)  # which some leave out
     if encoded:
         return f"data:image/png;base64,{encoded}"
-    return url if url.lower().startswith(("http://", "https://")) else None
+    if not url.lower().startswith(("http://", "https://")):
+        return None
+    return url
 
 
 def _stripped(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value.strip()
 
 
 def reason(answer: Any) -> str:
     """What a server gives as its reason, wherever it puts it."""
     if isinstance(answer, list):
         answer = dig(answer, 0)
-    for path in (
-        *(("error", "message"), ("message",), ("error",), ("detail",)),
-        ("detail", 0, "msg"),
-    ):
-        if said := plain_text(dig(answer, *path)):
-            return said
+    for path in REASONS:
+        words = plain_text(dig(answer, *path))
+        if words:
+            return words
     return ""
 
 
@@ -296,11 +341,14 @@ def added_up(usages: list[Usage]) -> Usage | None:
     """What several calls took together; a detail that none of them told stays unknown."""
     if not usages:
         return None
-    together: list[Any] = []
-    for counts in zip(*map(astuple, usages), strict=True):
-        told = [count for count in counts if count is not None]
-        together.append(min(sum(told), MAX_TOKENS) if told else None)
-    return Usage(*together)
+    together = usages[0]
+    for usage in usages[1:]:
+        for name, tokens in asdict(usage).items():
+            before = getattr(together, name)
+            if tokens is not None:
+                most = min((before or 0) + tokens, MAX_TOKENS)
+                together = replace(together, **{name: most})
+    return together
 
 
 def image_usage(answer: Any) -> Usage | None:
@@ -315,10 +363,11 @@ def _counted(answer: Any, sent: str, received: str) -> Usage | None:
     if prompt_tokens is None or completion_tokens is None:
         return None
     details = dig(usage, f"{sent}_tokens_details")
+    total_tokens = count(dig(usage, "total_tokens")) or prompt_tokens + completion_tokens
     return Usage(
         prompt_tokens,
         completion_tokens,
-        count(dig(usage, "total_tokens")) or prompt_tokens + completion_tokens,
+        min(total_tokens, MAX_TOKENS),
         count(dig(details, "cached_tokens")),
         count(dig(details, "cache_write_tokens")),
         count(dig(usage, f"{received}_tokens_details", "reasoning_tokens")),
