@@ -211,8 +211,11 @@ def _response(model: type[BaseModel], description: str, detail: Any) -> dict[str
     return {"model": model, "description": description, "content": example}
 
 
+REJECTED = "OpenAI rejected the API key (401). Check OPENAI_API_KEY."
+
+
 def _generating(job_type: JobType, *others: type[Exception]) -> Documented:
-    failed = JobFailed(job_type, "OpenAI rejected the API key (401). Check OPENAI_API_KEY.")
+    failed = JobFailed(job_type, REJECTED, job_id=342)
     refused = (OpenAINotConfigured, NotAccepting, DatabaseAway, KeyInUse, OutcomeUnknown)
     return shown(failed, *refused, *others, invalid="prompt")
 
@@ -283,7 +286,7 @@ def _answering(row: Row) -> Any:
 
 
 async def _answer_job_failed(_: Request, error: JobFailed) -> JSONResponse:
-    log.warning(str(error))
+    log.warning("Job %s: %s", error.job_id, error, extra={"job_id": error.job_id})
     response = _answer(ROWS[JobFailed], error)
     if error.is_replayed:
         response.headers.update(REPLAYED)

@@ -24,6 +24,7 @@ import pricing
 from generation import download, responses
 from generation.client import OpenAIClient, Request, safety_identifier
 from generation.results import (
+    CURRENT_JOB_ID,
     Bill,
     GenerationError,
     ImageJob,
@@ -186,7 +187,9 @@ async def _keep(
             if isinstance(store, LocalStore) and store.prefix:
                 await asyncio.to_thread(_flush, Path(store.prefix) / name)
     except (Exception, asyncio.CancelledError) as error:
-        log.error("An image could not be stored: %s", download.first_line(error))
+        why, job_id = download.first_line(error), CURRENT_JOB_ID.get()
+        fields = {"job_id": job_id}
+        log.error("Job %s: An image could not be stored: %s", job_id, why, extra=fields)
         if is_here:
             return result
         return replace(result, image_expires_at=models.utc_now() + PROVIDER_URL_LIVES)

@@ -35,7 +35,7 @@ from generation import records
 from generation.group_commit import GroupCommit
 from generation.images import KEEP_SECONDS
 from generation.records import Opening, Settlement
-from generation.results import Bill, GenerationError, ImageResult, Job, TextResult
+from generation.results import CURRENT_JOB_ID, Bill, GenerationError, ImageResult, Job, TextResult
 from settings import Settings
 
 SETTLE_SECONDS = 30
@@ -51,12 +51,18 @@ log = logging.getLogger(__name__)
 
 
 class JobFailed(Exception):
-    """A generation came to nothing, `is_replayed`: once before; `str()` says why, for people."""
+    """The job came to nothing, `is_replayed`: once before; `str()` says why, for people."""
 
     def __init__(
-        self, job_type: models.JobType, reason: object, *, is_replayed: bool = False
+        self,
+        job_type: models.JobType,
+        reason: object,
+        job_id: int,
+        *,
+        is_replayed: bool = False,
     ) -> None:
         super().__init__(f"Failed to generate {job_type}: {reason}")
+        self.job_id = job_id
         self.is_replayed = is_replayed
 
 
@@ -146,7 +152,7 @@ class Ledger:
         if row.status == "unknown" or (row.status == "completed" and not contents):
             raise OutcomeUnknown(f"{row.error_message} It is job {row.id} of /costs/history.")
         if not contents:
-            raise JobFailed(job.job_type, row.error_message, is_replayed=True)
+            raise JobFailed(job.job_type, row.error_message, row.id, is_replayed=True)
         ids = [content.id for content in contents]
         return Completed(row.id, ids, records.result(row, contents), is_replayed=True)
 
@@ -162,11 +168,12 @@ class Ledger:
             # Another request took the key just now.
             if replayed := await self._replay(job):
                 return cast(Completed[Result], replayed)
+        CURRENT_JOB_ID.set(job_id)
         outcome = await self._make(job, job_id, call)
         settlement = Settlement(job_id, job, outcome, models.utc_now())
         content_ids, unkept = await self._settle(settlement)
         if isinstance(outcome, GenerationError):
-            raise JobFailed(job.job_type, outcome) from outcome
+            raise JobFailed(job.job_type, outcome, job_id) from outcome
         if unkept:
             return Completed(job_id, content_ids, replace(outcome, warning=unkept))
         return Completed(job_id, content_ids, outcome)
@@ -181,7 +188,7 @@ class Ledger:
         except GenerationError as error:
             return error
         except Exception as error:
-            log.exception("Job %s", job_id)
+            log.exception("Job %s", job_id, extra={"job_id": job_id})
             reason = f"unexpected {type(error).__name__}; the call may have been billed."
             return GenerationError(reason, Bill(job.model, None), is_unanswered=True)
         finally:
@@ -203,7 +210,8 @@ class Ledger:
             "job": {"id": settlement.job_id, **records.ended(settlement)},
             "content": contents,
         }
-        log.error(json.dumps(lost, ensure_ascii=False, default=str))
+        line = json.dumps(lost, ensure_ascii=False, default=str)
+        log.error(line, extra={"job_id": settlement.job_id})
         unkept = f"The server's log alone has this: the database did not take it ({why})."
         if settlement.message:
             unkept = f"{settlement.message} {unkept}"
@@ -227,7 +235,9 @@ class Ledger:
                         refusal = error
                     if not settlement.again:
                         why = said(refusal)
-                        log.warning("Job %s cannot be settled yet: %s", settlement.job_id, why)
+                        job_id = settlement.job_id
+                        fields = {"job_id": job_id}
+                        log.warning("Job %s cannot be settled yet: %s", job_id, why, extra=fields)
                         settlement = replace(settlement, again=True)
                     await asyncio.sleep(pause_seconds * random.uniform(1, 1.5))
                     pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)

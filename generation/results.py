@@ -1,5 +1,6 @@
 """What a generation is asked for and what it comes to: frozen records."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -7,6 +8,9 @@ from typing import Any, ClassVar
 
 import models
 import pricing
+
+# The job that this task works for: the log says so on each line about it.
+CURRENT_JOB_ID: ContextVar[int | None] = ContextVar("CURRENT_JOB_ID", default=None)
 
 
 @dataclass(frozen=True)
