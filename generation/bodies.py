@@ -34,12 +34,16 @@ def inflate(content: bytes, *, is_deflate: bool = False) -> bytes:
     came."""
     for _ in range(MAX_LAYERS):
         is_zlib = content[:1] == b"x" and int.from_bytes(content[:2]) % 31 == 0
+        inflated = b""
         if is_zlib or content[:2] == b"\x1f\x8b":
-            inflated = _inflated_once(content, zlib.MAX_WBITS | 32)  # as it begins
-        else:  # deflate may lack the frame that it should have
-            inflated = _inflated_once(content, -zlib.MAX_WBITS) if is_deflate else b""
+            # As it begins.
+            inflated = _inflated_once(content, zlib.MAX_WBITS | 32)
+        elif is_deflate:
+            # Deflate may lack the frame that it should have.
+            inflated = _inflated_once(content, -zlib.MAX_WBITS)
             is_deflate = False
-        if not inflated:  # nor is everything zlib that begins like it
+        if not inflated:
+            # Nor is everything zlib that begins like it.
             break
         content = inflated
     return content
@@ -67,10 +71,13 @@ def decode(content: bytes, charset: str | None) -> str:
     except UnicodeDecodeError as error:
         is_cut = error.reason == "unexpected end of data"
         has_korean = HANGUL.search(content[: error.start].decode(detected, "ignore"))
-    for encoding in (charset, None if is_cut or has_korean else "cp949"):
+    encodings = [charset or "unknown"]
+    # Korean that is UTF-8 as far as the error is damaged: as CP949, it would be other Korean.
+    if not (is_cut or has_korean):
+        encodings.append("cp949")
+    for encoding in encodings:
         with contextlib.suppress(UnicodeDecodeError, LookupError):
-            if encoding:
-                return content.decode(encoding)
+            return content.decode(encoding)
     return content.decode(detected, "replace")
 
 
@@ -102,8 +109,10 @@ def _lenient(text: str, start: int, *, cut_strings: bool) -> tuple[Any, int | No
         elif sign == ",":
             keys[-1] = None
         elif sign != ":":
+            value = None
             is_cut = sign[0] == '"' and token["end"] is None
-            value = None if is_cut and not cut_strings else _value(sign)
+            if cut_strings or not is_cut:
+                value = _value(sign)
             holder, key = holders[-1], keys[-1]
             if isinstance(holder, list):
                 holder.append(value)
@@ -119,8 +128,11 @@ def _lenient(text: str, start: int, *, cut_strings: bool) -> tuple[Any, int | No
 
 def _value(sign: str) -> Any:
     """What the sign stands for: a new object or list, a string, also with odd escapes or cut."""
-    if sign in ("{", "["):
-        return {} if sign == "{" else []
+    if sign == "{":
+        return {}
+    if sign == "[":
+        return []
+    # Python's own reader knows what most of them are.
     with contextlib.suppress(ValueError):
         return json.loads(sign, strict=False)
     if not sign.startswith('"'):

@@ -81,16 +81,23 @@ def read(content: bytes, charset: str | None = None) -> Refusal:
         body = bodies.read_json(content, charset)
     except ValueError:
         words = bodies.decode(bodies.inflate(content), charset).strip()
-        return Refusal("" if words[:1] in ("<", "[", "{") else plain_text(words))
-    body = dig(body, 0) if isinstance(body, list) else body
+        if words.startswith(("<", "[", "{")):
+            # A page, or JSON that is broken: no words for people.
+            return Refusal()
+        return Refusal(plain_text(words))
+    if isinstance(body, list):
+        body = dig(body, 0)
     error = dig(body, "error")
     is_providers = isinstance(error, dict) and bool(error)
     if not is_providers and dig(body, "object") == "error":
         error, is_providers = body, True
     is_providers = is_providers and not GATEWAYS_WORDS.search(reason(body))
-    code = " ".join(filter(None, (_word(dig(error, name)) for name in ("code", "type"))))
+    code = f"{_word(dig(error, 'code'))} {_word(dig(error, 'type'))}".strip()
+    param = _word(dig(error, "param"))
+    # FastAPI's: where in the request it is wrong, the field last.
     loc = dig(body, "detail", 0, "loc")
-    param = _word(dig(error, "param")) or _word(loc[-1] if isinstance(loc, list) and loc else "")
+    if not param and isinstance(loc, list) and loc:
+        param = _word(loc[-1])
     return Refusal(reason(body), code, param.rpartition(".")[2], is_providers)
 
 
@@ -144,9 +151,12 @@ def without_key(text: str, api_key: str) -> str:
 
 
 def _hidden(word: str, api_key: str) -> str:
-    pieces = PIECES.findall(word)
-    holds_key = "***" in word or any(_is_of_key(piece, api_key) for piece in pieces)
-    return "[hidden]" if holds_key else word
+    if "***" in word:
+        return "[hidden]"
+    for piece in PIECES.findall(word):
+        if _is_of_key(piece, api_key):
+            return "[hidden]"
+    return word
 
 
 def _is_of_key(piece: str, api_key: str) -> bool:
@@ -158,6 +168,7 @@ def _is_of_key(piece: str, api_key: str) -> bool:
 
 
 def _word(value: Any) -> str:
-    """Some servers write their null as a word."""
-    said = str(value) if isinstance(value, str | int) else ""
-    return "" if said in ("None", "null") else said
+    # Some servers write their null as a word.
+    if not isinstance(value, str | int) or value in ("None", "null"):
+        return ""
+    return str(value)
