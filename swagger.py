@@ -1,5 +1,6 @@
 """The app with the pages that show it: Swagger UI and ReDoc, from this service alone."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -7,11 +8,14 @@ from fastapi.openapi.docs import get_redoc_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 
+import korean
 from settings import version
 
 DESCRIPTION = (
     "Generates marketing copy and images with OpenAI for target segments, keeps everything it "
     "made, counts every cent it spent, and shows how campaigns did."
+    "\n\n타깃 세그먼트에 맞춘 마케팅 문안과 이미지를 OpenAI로 만들고, 만든 것을 모두 보관하며, "
+    "쓴 비용을 빠짐없이 기록하고, 캠페인 성과를 보여 줍니다."
 )
 TAGS = {
     "segments": "Whom copy is written for.",
@@ -39,7 +43,16 @@ def make_app(lifespan: Any) -> FastAPI:
         redoc_url=None,
     )
     app.add_api_route("/redoc", show_redoc, include_in_schema=False)
+    # The way that FastAPI's documentation names.
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Describe the API in both languages; made once, when it is first asked for."""
+    if app.openapi_schema is None:
+        korean.add_to(FastAPI.openapi(app))
+    return FastAPI.openapi(app)
 
 
 async def show_redoc(request: Request) -> HTMLResponse:

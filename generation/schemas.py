@@ -40,7 +40,7 @@ class NotTaken(Exception):
 class TextRequest(Request):
     prompt: Prompt
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
-    tone: Tone | None = Field(None, description="전문적, 친근한, 유머러스, …")
+    tone: Tone | None = Field(None, description="Tone of voice: 전문적, 친근한, 유머러스, …")
     keywords: Annotated[
         list[Keyword] | None, Field(max_length=50, description="To be worked into the text.")
     ] = None

@@ -11,6 +11,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
+import korean
 import models
 from tests.conftest import NewDatabase, Service, running
 
@@ -308,3 +309,32 @@ def test_limits_are_told_in_json_schema(service: Service) -> None:
     limits = {name: fields["max_tokens"][name] for name in ("minimum", "maximum", "default")}
     assert limits == {"minimum": 1, "maximum": 16_384, "default": 150}
     assert not re.search(r'"(ge|le|gt|lt)":', response.text)
+
+
+def described(value: Any) -> Iterator[str]:
+    """Every text in this part of the API's description that people read."""
+    if isinstance(value, list):
+        for part in value:
+            yield from described(part)
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            if name in ("summary", "description") and isinstance(part, str):
+                yield part
+            elif name not in ("example", "examples"):
+                yield from described(part)
+
+
+def test_everything_is_said_in_english_and_korean(running_service: Service) -> None:
+    document = running_service.get("/openapi.json").json()
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert operation["summary"].count(" · ") >= 1
+    bodies = {each: document["components"]["schemas"][each] for each in korean.SCHEMAS}
+    texts = list(described([document["info"], document["tags"], document["paths"], bodies]))
+    for text in texts:
+        assert re.search("[가-힣]", text), f"no Korean: {text}"
+        assert re.search("[A-Za-z]{4}", text), f"no English: {text}"
+    said = "\n".join(texts) + "\n".join(described(document))
+    for english, in_korean in korean.TEXTS.items():
+        assert english in said, f"nothing says this any more: {english}"
+        assert in_korean in said

@@ -15,7 +15,7 @@ from settings import Settings
 from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
-    ("settings", "pricing", "models"),
+    ("settings", "pricing", "models", "korean"),
     ("database", "generation.group_commit", "generation.bodies", "generation.results"),
     ("generation.responses", "generation.connection", "generation.download", "generation.prompts"),
     ("generation.refusals", "generation.records", "analytics.significance"),

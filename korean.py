@@ -1,0 +1,253 @@
+"""What Swagger UI and ReDoc say in Korean, beside the English that stands in the code."""
+
+from typing import Any
+
+# By operation: what it does, in English and in Korean, and the Korean of its description.
+OPERATIONS = {
+    "list_segments": (
+        "List the segments",
+        "세그먼트 목록",
+        "모든 세그먼트를 오래된 순서대로 보여 줍니다.",
+    ),
+    "create_segment": (
+        "Create a segment",
+        "세그먼트 만들기",
+        "세그먼트를 만듭니다. `criteria`에는 어떤 JSON 객체든 넣을 수 있습니다.",
+    ),
+    "get_segment": ("Show a segment", "세그먼트 보기", "세그먼트 하나를 보여 줍니다."),
+    "change_segment": (
+        "Change a segment",
+        "세그먼트 수정",
+        "보낸 항목만 바꾸고 나머지는 그대로 둡니다.",
+    ),
+    "delete_segment": (
+        "Delete a segment",
+        "세그먼트 삭제",
+        "세그먼트를 삭제합니다. 이 세그먼트로 만든 콘텐츠와 성과는 그대로 남습니다.",
+    ),
+    "preview_text": (
+        "Preview a text and its largest cost",
+        "문안 생성 미리보기와 최대 비용",
+        "OpenAI에 보낼 내용과 최대 비용을 보여 줍니다. 비용이 들지 않고 아무것도 저장하지 않습니다.",
+    ),
+    "generate_text": (
+        "Generate text: marketing copy",
+        "마케팅 문안 생성",
+        "프롬프트의 언어로 마케팅 문안을 만듭니다. 세그먼트를 지정하면 그 고객층에 맞춰 씁니다. "
+        "문안 `n`개가 작업 하나, 청구 한 건입니다.",
+    ),
+    "generate_image": (
+        "Generate an image",
+        "이미지 생성",
+        "이미지 하나를 만들어 보관합니다. `image_url`로 언제든 열 수 있습니다.",
+    ),
+    "list_content_history": (
+        "List what was generated",
+        "생성 기록",
+        "생성한 콘텐츠를 최신 순서대로 보여 줍니다.",
+    ),
+    "get_content": (
+        "Show one text or image with all that is known of it",
+        "콘텐츠 하나의 모든 정보",
+        "콘텐츠 하나에 대해 요청한 내용, 비용, 성과를 모두 보여 줍니다.",
+    ),
+    "get_image": ("Open an image", "이미지 열기", "보관된 이미지를 엽니다."),
+    "add_metrics": (
+        "Report what campaigns did",
+        "캠페인 성과 등록",
+        "캠페인 성과를 등록합니다. 지표 하나 또는 목록을 보낼 수 있고, 목록에서는 올바른 지표만 "
+        "저장합니다.",
+    ),
+    "get_analytics_overview": (
+        "Sum up all campaigns",
+        "전체 캠페인 요약",
+        "캠페인 성과의 합계와 콘텐츠 생성 비용을 보여 줍니다.",
+    ),
+    "list_content_figures": (
+        "Compare contents, or groups of them, by what they did and cost",
+        "콘텐츠별·그룹별 성과와 비용",
+        "성과가 등록된 콘텐츠별로, 또는 세그먼트·톤·모델·캠페인별로 묶어 성과와 비용을 보여 줍니다.",
+    ),
+    "compare_variants": (
+        "Compare the variants of one text",
+        "문안 변형 비교",
+        "한 번에 만든 문안들을 나란히 비교하고, 우연으로 보기 어려울 만큼 앞선 문안을 알려 줍니다.",
+    ),
+    "list_models": (
+        "List the models and their prices",
+        "모델과 가격 목록",
+        "지정할 수 있는 모델의 가격과 종료일, 지금 대신 호출되는 모델을 보여 줍니다.",
+    ),
+    "get_costs_summary": (
+        "Sum up what generation cost",
+        "생성 비용 합계",
+        "전체 사용자 또는 한 사용자의 생성 비용을 보여 줍니다.",
+    ),
+    "list_costs_history": (
+        "List every job and its cost",
+        "작업별 비용 기록",
+        "OpenAI 호출과 비용을 최신 순서대로 빠짐없이 보여 줍니다.",
+    ),
+    "get_service_status": (
+        "Show what this service is and whether it works",
+        "서비스 상태",
+        "서비스 정보와 정상 작동 여부를 보여 줍니다.",
+    ),
+    "check_health": (
+        "Check whether this process answers",
+        "응답 확인",
+        "이 프로세스가 응답하는지 확인합니다. 데이터베이스는 확인하지 않습니다.",
+    ),
+}
+# By schema: the Korean of what a body is.
+SCHEMAS = {
+    "Segment": "`criteria`는 JSON 객체를 문자열로 담습니다.",
+    "SegmentChange": "보낸 항목만 바뀝니다. description이나 criteria에 null을 보내면 비워집니다.",
+    "TextPreview": "이 요청으로 OpenAI에 보낼 내용과 최대 비용(미국 달러)입니다. 실제 토큰 수는 "
+    "`max_prompt_tokens`를 넘지 않고, 문안 `n`개의 길이는 합해서 `max_completion_tokens`를 넘지 "
+    "않습니다. `n`을 받지 않는 모델은 메시지를 `n`번 읽습니다.",
+    "TextAnswer": "`variants`는 모든 문안이고, 첫 번째 문안은 `text`에도 있습니다. 문안이 `n`개보다 "
+    "적거나 잘렸거나 다른 모델이 응답했다면 `warning`이 이유를 알려 줍니다. `id`는 /content/history, "
+    "`job_id`는 /costs/history의 번호입니다. `id`가 null이면 그사이 데이터베이스가 끊겨 서버 로그에만 "
+    "남은 문안입니다. `cost`는 모든 문안을 합한 금액(미국 달러)이고, OpenAI가 토큰 수를 모두 알려 주지 "
+    "않았으면 null입니다.",
+    "ImageAnswer": "`id`는 /content/history의 번호(서버 로그에만 남았으면 null), `job_id`는 "
+    "/costs/history의 번호, `cost`는 미국 달러입니다. `image_url`은 계속 열립니다. 이미지를 보관하지 못한 "
+    "경우에만 OpenAI의 주소이고, 언제까지 열리는지 `image_expires_at`이 알려 줍니다. 토큰이 아니라 "
+    "이미지 단위로 청구하는 모델이면 `usage`가 null입니다. 지정한 모델 대신 다른 모델이 응답했다면 "
+    "`warning`이 알려 줍니다.",
+    "Usage": "이미지의 토큰은 입력(prompt)과 출력(completion)입니다.",
+    "Variant": "한 번에 만든 문안 중 하나와 그 몫의 비용(미국 달러)입니다. 모델이 다 쓰기 전에 끊긴 "
+    "문안이면 `cut`이 true이고 `finish_reason`이 이유입니다. 알 수 없으면 둘 다 null입니다.",
+    "Content": "생성한 콘텐츠 하나입니다. 이미지의 `result`는 주소입니다.",
+    "ContentHistory": "`total`은 `limit`을 넘는 것까지 조건에 맞는 전체 개수입니다.",
+    "ContentItem": "콘텐츠 하나의 모든 정보입니다. 모르는 값은 null입니다. `request`는 요청한 내용, `job`은 "
+    "만든 작업, `cost`는 작업 비용 중 이 콘텐츠의 몫(미국 달러), `usage`는 작업 전체의 토큰입니다. "
+    "`siblings`는 같은 작업의 다른 문안, `performance`는 등록된 성과입니다.",
+    "Job": "생성 작업 하나입니다. 값이 없는 항목은 생략합니다. `estimated_cost`는 미국 달러이고, 비용을 알 "
+    "수 없으면 없습니다. `status`는 pending(진행 중), completed(완료), failed(실패), unknown(응답을 받지 "
+    "못했고 청구되었을 수 있음) 중 하나입니다.",
+    "CostsHistory": "`total`은 `limit`을 넘는 것까지 조건에 맞는 전체 개수입니다. 이미지 작업의 토큰 수는 "
+    "여기에 없고 /content/{id}에 있습니다.",
+    "CostsSummary": "비용은 미국 달러입니다. `period`는 집계한 첫 작업부터 마지막 작업까지입니다.",
+    "Metric": "등록할 지표 하나입니다. 캠페인은 `project_id`와 `campaign_id`의 쌍이고, 번호는 직접 정합니다. "
+    "`event_id`가 있으면 다시 보내도 프로젝트 안에서 한 번만 집계합니다. 정정할 때는 차이를 새 `event_id`로, "
+    "정정할 지표의 `timestamp`와 함께 보내세요. 모르는 이름의 항목은 거절합니다.",
+    "MetricsAdded": "보낸 지표 중 새로 저장한 개수와, 같은 값으로 이미 받은 개수입니다. 나머지는 `errors`에 "
+    "있습니다(목록의 상태 코드는 200입니다). `not_counted`는 어떤 합계에도 들어가지 않는 이름입니다.",
+    "Overview": "지표의 합계입니다. `avg_ctr`(클릭/노출), `avg_conversion_rate`(전환/클릭), "
+    "`conversion_rate_per_impression`은 퍼센트이고 나눌 수 없으면 0.0입니다. `generation_cost`는 성과가 "
+    "등록된 콘텐츠의 생성 비용(미국 달러)이고, 클릭당·전환당 비용은 그 콘텐츠의 클릭과 전환으로 "
+    "나눕니다. `unknown_costs`는 비용을 알 수 없는 콘텐츠의 수입니다.",
+    "Figures": "콘텐츠의 성과입니다. 비율은 95 % 윌슨 구간과 함께 퍼센트로, 비용은 미국 달러로 나타냅니다.",
+    "ContentPage": "마지막 페이지에서는 `next_cursor`가 null입니다.",
+    "Model": "지정할 수 있는 모델입니다. `resolves_to`는 지금 실제로 호출하는 모델로, OpenAI가 모델을 종료한 "
+    "뒤에는 후속 모델입니다. `retired_on`은 종료일입니다.",
+    "VariantComparison": "한 번에 만든 문안들입니다. `leader`는 자료가 충분한 다른 모든 문안을 우연으로 보기 "
+    "어려울 만큼 앞선 문안의 id이고, 아직 없으면 null입니다.",
+    "ServiceStatus": "데이터베이스에 연결할 수 없으면 `status`가 degraded, `database`가 disconnected입니다.",
+}
+# By the English of it: fields, tags, and what an error means.
+TEXTS = {
+    "A key of your own, such as a UUID: however often the same request is sent with it, one "
+    "generation is made and paid for, and each gets its answer.": "UUID처럼 직접 정한 키입니다. 같은 "
+    "요청을 같은 키로 몇 번 보내도 한 번만 생성하고 한 번만 청구하며, 매번 같은 응답을 받습니다.",
+    "Of this project alone.": "이 프로젝트만 집계합니다.",
+    "Of this campaign alone.": "이 캠페인만 집계합니다.",
+    "From then on: ISO 8601, in UTC unless it has an offset.": "이때부터: ISO 8601 형식이고, 시간대 "
+    "표시가 없으면 UTC입니다.",
+    "Until before then; a date alone is included.": "이때 전까지: 날짜만 쓰면 그날을 포함합니다.",
+    "Written for this segment alone.": "이 세그먼트로 쓴 콘텐츠만 보여 줍니다.",
+    "Instead of each content, each segment, tone, model or campaign.": "콘텐츠 대신 세그먼트, 톤, 모델, "
+    "캠페인별로 묶습니다.",
+    "By what they are ordered.": "정렬 기준입니다.",
+    "The largest first, or the smallest.": "큰 값부터(desc) 또는 작은 값부터(asc)입니다.",
+    "The rows of a page.": "한 페이지의 개수입니다.",
+    "`next_cursor` of the page before, all else unchanged.": "앞 페이지의 `next_cursor`입니다. 다른 조건은 "
+    "그대로 두세요.",
+    "The rate to lead by.": "비교할 비율입니다.",
+    "From, to: the 95 % Wilson interval, in percent. Null where it has none.": "95 % 윌슨 구간의 시작과 "
+    "끝(퍼센트)입니다. 구할 수 없으면 null입니다.",
+    "1024x1024, 1024x1792, 1792x1024, or what else the model takes.": "이미지 크기입니다. 모델이 받는 다른 "
+    "크기도 됩니다.",
+    "standard, hd, or what else the model takes.": "이미지 품질입니다. 모델이 받는 다른 품질도 됩니다.",
+    "One of GET /models of the kind image; the one of IMAGE_MODEL by default.": "GET /models의 image 모델 "
+    "중 하나입니다. 생략하면 IMAGE_MODEL을 씁니다.",
+    "One of GET /models of the kind text; the one of TEXT_MODEL by default.": "GET /models의 text 모델 중 "
+    "하나입니다. 생략하면 TEXT_MODEL을 씁니다.",
+    "Who it is for: the cost is booked on this user, whom OpenAI sees hashed.": "누구를 위한 생성인지 "
+    "나타냅니다. 비용은 이 사용자 앞으로 기록하고, OpenAI에는 해시한 값만 보냅니다.",
+    "impressions, clicks, conversions, or another name of your own.": "impressions(노출), clicks(클릭), "
+    "conversions(전환) 또는 직접 정한 이름입니다.",
+    "Negative only to correct what was reported before.": "이미 등록한 값을 정정할 때만 음수를 씁니다.",
+    "The text or image it was seen on.": "성과가 난 문안이나 이미지의 id입니다.",
+    "Of what is reported: ISO 8601 with any offset; now, if left out.": "성과가 난 때: 시간대를 붙인 ISO "
+    "8601 형식이고, 생략하면 지금입니다.",
+    "Your own id of what happened: all that tells its row from others, such as "
+    "day/campaign/content/metric.": "직접 정한 이벤트 id입니다. 날짜/캠페인/콘텐츠/지표처럼 다른 행과 "
+    "구별되게 정하세요.",
+    "Any JSON object, at most 20 levels deep.": "어떤 JSON 객체든 됩니다. 깊이는 20단계까지입니다.",
+    "Write for this segment.": "이 세그먼트에 맞춰 씁니다.",
+    "Tone of voice: 전문적, 친근한, 유머러스, …": "말투입니다.",
+    "To be worked into the text.": "문안에 넣을 단어입니다.",
+    "The text's largest length, in tokens.": "문안의 최대 길이(토큰 수)입니다.",
+    "How many variants to write.": "만들 문안의 수입니다.",
+    "Whom copy is written for.": "문안을 읽을 고객층입니다.",
+    "Copy and images, and what they can cost beforehand.": "문안과 이미지를 만들고, 비용을 미리 확인합니다.",
+    "What was generated.": "생성한 콘텐츠입니다.",
+    "What campaigns did: metrics in, figures out.": "캠페인 성과를 등록하고 분석합니다.",
+    "What can be asked, and its prices.": "쓸 수 있는 모델과 가격입니다.",
+    "What generation cost.": "생성 비용입니다.",
+    "Whether the service works.": "서비스가 정상인지 확인합니다.",
+    "There is no such segment.": "그런 세그먼트가 없습니다.",
+    "There is no such content.": "그런 콘텐츠가 없습니다.",
+    "There is no such image.": "그런 이미지가 없습니다.",
+    "There is no such content (of one metric; in a list: its error).": "그런 콘텐츠가 없습니다(지표 하나를 "
+    "보낸 경우이고, 목록에서는 그 지표의 오류로 알려 줍니다).",
+    "The first request with this Idempotency-Key still runs (Retry-After says when to ask again).": "이 "
+    "Idempotency-Key의 첫 요청을 아직 처리하고 있습니다. 언제 다시 물을지 Retry-After가 알려 줍니다.",
+    "Nobody knows what the first request with this Idempotency-Key came to.": "이 Idempotency-Key의 첫 "
+    "요청이 어떻게 끝났는지 알 수 없습니다.",
+    "The request is too large.": "요청이 너무 큽니다.",
+    "The request is not valid; nothing was stored or spent.": "요청이 올바르지 않습니다. 아무것도 저장하거나 "
+    "지출하지 않았습니다.",
+    "Nothing came of the call to OpenAI; its job is kept as failed.": "OpenAI 호출이 실패했습니다. 작업은 "
+    "실패로 기록됩니다.",
+    "No OpenAI key is set.": "OpenAI 키가 설정되지 않았습니다.",
+    "As many generations run as may; Retry-After says for how long.": "동시에 처리할 수 있는 생성이 가득 "
+    "찼습니다. 언제 다시 보낼지 Retry-After가 알려 줍니다.",
+    "The database is out of reach; Retry-After says for how long.": "데이터베이스에 연결할 수 없습니다. 언제 "
+    "다시 보낼지 Retry-After가 알려 줍니다.",
+    "The image store is out of reach.": "이미지 저장소에 연결할 수 없습니다.",
+    "The image; it never changes, so it may be cached for good.": "이미지입니다. 바뀌지 않으므로 계속 "
+    "캐시해도 됩니다.",
+    "Successful Response": "성공 응답입니다.",
+}
+OR = " Or: "
+
+
+def add_to(document: dict[str, Any]) -> None:
+    """Say in Korean too what this OpenAPI document says in English."""
+    for name, schema in document["components"]["schemas"].items():
+        if name in SCHEMAS:
+            schema["description"] = f"{schema['description']}\n\n{SCHEMAS[name]}"
+    for path in document["paths"].values():
+        for operation in path.values():
+            english, korean, description = OPERATIONS[operation["operationId"]]
+            operation["summary"] = f"{english} · {korean}"
+            operation["description"] = f"{operation['description']}\n\n{description}"
+    _translate(document)
+
+
+def _translate(value: Any) -> None:
+    """Add to each description in this part of a document the Korean of TEXTS."""
+    if isinstance(value, list):
+        for part in value:
+            _translate(part)
+    elif isinstance(value, dict):
+        text = value.get("description")
+        if isinstance(text, str):
+            korean = [TEXTS[part] for part in text.split(OR) if part in TEXTS]
+            value["description"] = "\n\n".join(filter(None, (text, " 또는: ".join(korean))))
+        for part in value.values():
+            _translate(part)
