@@ -77,8 +77,9 @@ def parse_url(database_url: str) -> URL:
 
 
 def _parse(database_url: str) -> tuple[URL, list[str]]:
-    """Return the URL, and which of its options are another tool's and left out. The driver is left
-    out too: whatever another tool reaches a database with, this service has its own."""
+    """Return the URL, and which of its options are another tool's and left out."""
+    # The driver is left out too: whatever another tool reaches a database with, this service has
+    # its own.
     scheme, separator, rest = database_url.partition("://")
     if separator and scheme.partition("+")[0] == "sqlite":
         return _parse_sqlite(rest)
@@ -129,7 +130,7 @@ def _other_tools(names: Iterable[str]) -> list[str]:
 
 
 def make_engine(settings: Settings) -> Engine:
-    """The service's engine, which connects when it is first used. Raises SettingsError."""
+    """Return the service's engine, which connects when it is first used. Raises SettingsError."""
     try:
         url, others = _parse(settings.database_url)
         engine = connect(
@@ -169,6 +170,7 @@ def connect(url: URL, **pool: int) -> Engine:
         "keepalives_interval": 1,
         "keepalives_count": ANSWER_TIMEOUT_SECONDS // 2,
     }
+    # What the URL says itself comes first.
     own = {name: value for name, value in options.items() if name not in url.query}
     engine = create_engine(
         url,
@@ -262,6 +264,7 @@ def bring_up(engine: Engine) -> None:
     config.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
     if engine.dialect.name == "sqlite":
         _write_ahead(engine)
+    # One connection and one transaction, which holds the lock.
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
@@ -277,7 +280,8 @@ def lock_for_migration(connection: Connection) -> None:
 
 
 def _write_ahead(engine: Engine) -> None:
-    """Switch the file to WAL for good. SQLite does not wait for its busy timeout here: we do."""
+    """Switch the file to WAL for good."""
+    # SQLite does not wait for its busy timeout here: we do.
     deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT_SECONDS
     while True:
         try:

@@ -99,12 +99,14 @@ async def _image_url(request: Request) -> Callable[[StoredImage], str]:
     return url
 
 
+# What handlers take.
 Service = Annotated[Parts, Depends(_parts)]
 # A session for one request; the handler commits.
 Database = Annotated[Session, Depends(_session, scope="function")]
 # An image's address of today, made when it is read: none is stored. A text is its own.
 ImageUrl = Annotated[Callable[[StoredImage], str], Depends(_image_url)]
 
+# Parameters. The examples are what Swagger UI fills in.
 FIRST: Any = {"first": {"value": 1}}
 EXAMPLES: Any = schemas.METRICS_EXAMPLES
 SegmentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
@@ -156,8 +158,8 @@ class CheckedRoute(APIRoute):
 
 
 def _unknown_parameters(sent: Iterable[str], known: Sequence[str]) -> list[dict[str, Any]]:
-    """What is wrong with these names in an address: a route does not know them, or each counts
-    once."""
+    """Return what is wrong with these names in an address: a route does not know them, or each
+    counts once."""
     there_are = f"There are: {', '.join(known)}" if known else "This address takes none"
     wrong = []
     for name, times in Counter(sent).items():

@@ -73,6 +73,7 @@ REFUSED_METRICS = {
     EventIdReused: EVENT_ID_REUSED,
 }
 TABLE = (
+    # What is named and not there.
     Row(SegmentNotFound, 404, "Segment not found", "There is no such segment."),
     Row(ContentNotFound, 404, "Content not found", "There is no such content."),
     Row(ImageNotFound, 404, "Image not found", "There is no such image."),
@@ -82,6 +83,7 @@ TABLE = (
         "Content not found",
         "There is no such content (of one metric; in a list: its error).",
     ),
+    # A request that was sent before.
     Row(
         KeyInUse,
         409,
@@ -97,6 +99,7 @@ TABLE = (
         "once more all the same, use a new key.",
         "Nobody knows what the first request with this Idempotency-Key came to.",
     ),
+    # What is wrong with the request itself.
     Row(
         TOO_LARGE,
         413,
@@ -117,6 +120,7 @@ TABLE = (
         "{}",
         "Nothing came of the call to OpenAI; its job is kept as failed.",
     ),
+    # What may work later.
     Row(
         OpenAINotConfigured,
         503,
@@ -252,6 +256,7 @@ IMAGE_NAME = {
 
 def install(app: FastAPI) -> None:
     """Answer every error of this app in JSON, as the table says."""
+    # One handler for each row; some errors have more to say, or to find out.
     for row in TABLE:
         app.add_exception_handler(row.error, _answering(row))
     special: dict[int | type[Exception], Any] = {
@@ -340,8 +345,9 @@ async def _answer_unreadable(_: Request, error: HTTPException) -> JSONResponse:
 
 
 def _is_cp949(reason: UnicodeDecodeError) -> bool:
-    """Whether it is Korean as CP949, which EUC-KR is part of. Korean that is read as UTF-8 as far
-    as the error is UTF-8, damaged: as CP949, it would be other Korean."""
+    """Tell whether it is Korean as CP949, which EUC-KR is part of."""
+    # Korean that is read as UTF-8 as far as the error is UTF-8, damaged: as CP949, it would be
+    # other Korean.
     if HANGUL.search(reason.object[: reason.start].decode(errors="ignore")):
         return False
     try:

@@ -50,6 +50,7 @@ def _filled(text: str) -> str:
 
 def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
     """Refuse what is no JSON (NaN, Infinity), cannot be stored, is too deep or too long."""
+    # A stack instead of recursion: Python's own ends at a thousand levels.
     inside: list[tuple[Any, int]] = [(criteria, 1)]
     while inside:
         value, depth = inside.pop()
@@ -87,8 +88,9 @@ def _priced(find: Callable[[str], object], names: Collection[str]) -> AfterValid
 
 
 def _moment(value: Any) -> datetime:
-    """An ISO 8601 date and time with any offset, by default UTC, as it is stored: UTC without a
-    zone. A date alone is its first moment."""
+    """Return an ISO 8601 date and time with any offset, by default UTC, as it is stored: UTC
+    without a zone."""
+    # A date alone is its first moment.
     try:
         # In an address, a + is read as a space.
         text = value.upper()
@@ -101,14 +103,14 @@ def _moment(value: Any) -> datetime:
 
 
 def _end(value: Any) -> datetime:
-    """A moment; a date alone is included: its last moment."""
+    """Return a moment; a date alone is included: its last moment."""
     is_date = isinstance(value, str) and re.fullmatch(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}", value)
     moment = _moment(value)
     return min(moment, datetime.max - timedelta(days=1)) + timedelta(days=1) if is_date else moment
 
 
 def invalid(checked: BaseModel, reasons: dict[str, str]) -> ValidationError:
-    """What is wrong with some fields, once all of them are known."""
+    """Return what is wrong with some fields, once all of them are known."""
     wrong = [
         InitErrorDetails(type=PydanticCustomError("not_taken", reason), loc=(field,), input=None)
         for field, reason in reasons.items()
@@ -117,7 +119,7 @@ def invalid(checked: BaseModel, reasons: dict[str, str]) -> ValidationError:
 
 
 def _plain_key(key: str) -> str:
-    """What a header can carry unchanged."""
+    """Return what a header can carry unchanged."""
     if not re.fullmatch("[!-~]+", key):
         raise PydanticCustomError(
             "not_ascii",
@@ -131,8 +133,9 @@ def _whole_second(moment: datetime) -> str:
 
 
 def _whole_number(value: Any) -> Any:
-    """JSON has one kind of number: 100.0 is the integer 100. In an address, only digits count:
-    Python would take 1_0 for 10."""
+    """Take a whole number, however it is written."""
+    # JSON has one kind of number: 100.0 is the integer 100.
+    # In an address, only digits count: Python would take 1_0 for 10.
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
         raise PydanticCustomError("int_parsing", "Should be a whole number")
     return int(value) if isinstance(value, float) and value.is_integer() else value

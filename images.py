@@ -19,6 +19,7 @@ from settings import load
 def sweep() -> None:
     """Remove the images that no content refers to, and say how many. Raises SettingsError."""
     settings = load()
+    # Of an older release too: its rows tell which images are used once they are brought up to date.
     engine = database.make_engine(settings)
     database.start(engine)
     store = images.open_store(settings.image_store)

@@ -94,7 +94,7 @@ router = APIRouter(route_class=CheckedRoute, generate_unique_id_function=lambda 
 
 @router.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
 def list_segments(db: Database) -> schemas.SegmentList:
-    """All segments, oldest first."""
+    """List all segments, oldest first."""
     segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
     return schemas.SegmentList(segments=[schemas.Segment.model_validate(row) for row in segments])
 
@@ -111,7 +111,7 @@ def create_segment(db: Database, body: schemas.SegmentRequest) -> schemas.Segmen
 
 @router.get("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
 def get_segment(db: Database, segment_id: SegmentId) -> schemas.Segment:
-    """One segment."""
+    """Show one segment."""
     return schemas.Segment.model_validate(queries.segment(db, segment_id))
 
 
@@ -142,8 +142,8 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
 
 @router.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
 async def preview_text(service: Service, body: TextRequest) -> TextPreview:
-    """What would be sent to OpenAI for this text, and the most it can cost; nothing is spent or
-    stored."""
+    """Show what would be sent to OpenAI for this text, and the most it can cost; nothing is spent
+    or stored."""
     messages = await service.messages(body)
     model = service.resolve(body.model or service.settings.text_model)
     regional = pricing.is_regional(service.settings.openai_base_url)
@@ -199,7 +199,7 @@ def list_content_history(
     limit: Limit = 50,
     content_type: models.JobType | None = None,
 ) -> schemas.ContentHistory:
-    """What was generated, newest first."""
+    """List what was generated, newest first."""
     rows, total = queries.newest(db, models.GeneratedContent, limit, content_type=content_type)
     history = [schemas.Content.with_result(row, image_url(row)) for row in rows]
     return schemas.ContentHistory(history=history, total=total)
@@ -207,7 +207,7 @@ def list_content_history(
 
 @router.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
 def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> schemas.ContentItem:
-    """Everything known of one thing generated: what was asked for, what it cost, what it did."""
+    """Show everything known of one content: its request, its cost, what it did."""
     content = queries.content(db, content_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
     item = schemas.ContentItem.of(content, job, image_url(content))
@@ -226,7 +226,7 @@ def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> sch
     response_class=Response,
 )
 async def get_image(service: Service, request: Request) -> Response:
-    """An image that was generated, for as long as it is stored."""
+    """Open an image that was generated, for as long as it is stored."""
     name = request.path_params["name"]
     etag = f'"{name}"'
     sent = request.headers.get("if-none-match", "")
@@ -267,7 +267,7 @@ def add_metrics(db: Database, reported: Metrics) -> analytics.schemas.MetricsAdd
 def get_analytics_overview(
     db: Database, wanted: Annotated[analytics.schemas.MetricFilter, Query()]
 ) -> analytics.schemas.Overview:
-    """How campaigns did together, and what their content cost."""
+    """Sum up how campaigns did together, and what their content cost."""
     return analytics.figures.overview(db, wanted)
 
 
@@ -280,7 +280,7 @@ def get_analytics_overview(
 def list_content_figures(
     image_url: ImageUrl, db: Database, wanted: Annotated[analytics.schemas.ContentQuery, Query()]
 ) -> analytics.schemas.ContentPage | analytics.schemas.GroupPage:
-    """What each content that was measured did and cost, or all of a segment, tone, model or
+    """Show what each content that was measured did and cost, or all of a segment, tone, model or
     campaign together."""
     if wanted.group_by:
         return analytics.figures.groups(db, wanted)
@@ -298,14 +298,14 @@ def compare_variants(
     content_id: ContentId,
     wanted: Annotated[analytics.schemas.VariantQuery, Query()],
 ) -> analytics.schemas.VariantComparison:
-    """The variants of one generation side by side, and the one that leads beyond chance."""
+    """Show the variants of one generation side by side, and the one that leads beyond chance."""
     variants = records.variants(db, queries.content(db, content_id))
     return analytics.figures.compare(db, variants, wanted, image_url)
 
 
 @router.get("/models", tags=["models"], response_model_exclude_unset=True)
 def list_models(service: Service) -> schemas.ModelList:
-    """The models that may be named: prices, lifetimes, and which one is asked now in its place."""
+    """List the models that may be named: prices, lifetimes, and who is asked now in their place."""
     defaults = (service.settings.text_model, service.settings.image_model)
     listed = pricing.text_models(defaults[0]) | pricing.image_models(defaults[1])
     models = [
@@ -317,7 +317,7 @@ def list_models(service: Service) -> schemas.ModelList:
 
 @router.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
 def get_costs_summary(db: Database, user_id: fields.Id | None = None) -> schemas.CostsSummary:
-    """What generation cost, over all users or one."""
+    """Sum up what generation cost, over all users or one."""
     return queries.costs_summary(db, user_id)
 
 
@@ -333,7 +333,7 @@ def list_costs_history(
     user_id: fields.Id | None = None,
     job_type: models.JobType | None = None,
 ) -> schemas.CostsHistory:
-    """Every call to OpenAI and its cost, newest first."""
+    """List every call to OpenAI and its cost, newest first."""
     rows, total = queries.newest(db, models.GenJob, limit, user_id=user_id, job_type=job_type)
     history = [schemas.Job.model_validate(row) for row in rows]
     return schemas.CostsHistory(history=history, total=total)
@@ -341,7 +341,7 @@ def list_costs_history(
 
 @router.get("/", tags=["service"])
 def get_service_status(service: Service, db: Database, request: Request) -> schemas.ServiceStatus:
-    """What this service is, and whether it can do its work."""
+    """Show what this service is, and whether it can do its work."""
     try:
         db.execute(text("SELECT 1"))
         connected = True
@@ -358,7 +358,7 @@ def get_service_status(service: Service, db: Database, request: Request) -> sche
 
 @router.get("/health", tags=["service"])
 async def check_health() -> schemas.Health:
-    """Whether this process answers; asks nothing of the database."""
+    """Tell whether this process answers; asks nothing of the database."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return schemas.Health(status="healthy", timestamp=now)
 

@@ -193,9 +193,11 @@ _partial_index(
     where=GeneratedContent.image_name.is_not(None),
 )
 
+# The history; what may have died; whose a stored image is.
 Index("ix_gen_jobs_newest", Newest(GenJob.created_at), GenJob.id.desc())
 _partial_index("ix_gen_jobs_pending", GenJob.expires_at, where=GenJob.status == "pending")
 _partial_index("ix_gen_jobs_image_key", GenJob.image_key, where=GenJob.image_key.is_not(None))
+# One job holds a key; those that failed unbilled have released theirs, and are found by it still.
 Index("ix_gen_jobs_idempotency_key", GenJob.idempotency_key, unique=True)
 _partial_index(
     "ix_gen_jobs_released_key", GenJob.released_key, where=GenJob.released_key.is_not(None)

@@ -65,7 +65,6 @@ class ImageTokens:
 
 
 SMALLEST_SHARE_USD = Decimal("1e-10")
-
 # US dollars per image, by (quality, size).
 ImagePrice = dict[tuple[str, str], Decimal]
 
@@ -221,7 +220,7 @@ IMAGE_MODELS = {
 
 
 def text_model(name: str) -> TextModel | None:
-    """The text model of this name, dated or not; None where no price is known."""
+    """Return the text model of this name, dated or not; None where no price is known."""
     if name in TEXT_MODELS:
         return TEXT_MODELS[name]
     undated = TEXT_MODELS.get(_undated(name))
@@ -235,25 +234,25 @@ def text_model(name: str) -> TextModel | None:
 
 
 def image_model(name: str) -> ImageModel | None:
-    """The image model of this name, dated or not; None where no price is known."""
+    """Return the image model of this name, dated or not; None where no price is known."""
     return IMAGE_MODELS.get(name) or IMAGE_MODELS.get(_undated(name))
 
 
 def text_models(default: str) -> dict[str, TextModel]:
-    """The default, the table, and what else the SDK lists and genai-prices knows."""
+    """Return the default, the table, and what else the SDK lists and genai-prices knows."""
     names = dict.fromkeys((default, *TEXT_MODELS, *get_args(ChatModel)))
     return {name: model for name in names if (model := text_model(name))}
 
 
 def image_models(default: str) -> dict[str, ImageModel]:
-    """The default and the table."""
+    """Return the default and the table."""
     names = dict.fromkeys((default, *IMAGE_MODELS))
     return {name: model for name in names if (model := image_model(name))}
 
 
 def succession(name: str) -> tuple[str, ...]:
-    """The model and those that take over from it, in order. Each is there once: a loop in the table
-    ends."""
+    """Return the model and those that take over from it, in order."""
+    # Each is there once: a loop in the table ends.
     names = [name]
     while model := text_model(names[-1]) or image_model(names[-1]):
         if model.successor is None or model.successor in names:
@@ -263,15 +262,16 @@ def succession(name: str) -> tuple[str, ...]:
 
 
 def has_ended(name: str) -> bool:
-    """Whether OpenAI has shut the model down by today."""
+    """Tell whether OpenAI has shut the model down by today."""
     model = text_model(name) or image_model(name)
     today = datetime.now(UTC).date()
     return model is not None and model.retired_on is not None and model.retired_on <= today
 
 
 def takes_size(model: ImageModel, size: str) -> bool:
-    """Whether the model draws this size. Any size means: both sides divisible by 16, between 1:3
-    and 3:1, at most 3840x2160 pixels (openai 3.54, ImageGenerateParams)."""
+    """Tell whether the model draws this size."""
+    # Any size means: both sides divisible by 16, between 1:3 and 3:1, at most 3840x2160 pixels
+    # (openai 3.54, ImageGenerateParams).
     if size in model.sizes:
         return True
     sides = re.fullmatch(r"([1-9][0-9]{1,3})x([1-9][0-9]{1,3})", size)
@@ -283,13 +283,13 @@ def takes_size(model: ImageModel, size: str) -> bool:
 
 
 def is_regional(base_url: str | None) -> bool:
-    """Whether it is one of OpenAI's hosts that process in their region."""
+    """Tell whether it is one of OpenAI's hosts that process in their region."""
     return REGIONAL_HOST.fullmatch(urlsplit(base_url or "").hostname or "") is not None
 
 
 def tier_price(name: str, tier: str = "") -> TokenPrice | None:
-    """What the model costs at this `service_tier`; None where it has no price there. KeyError for a
-    model without any."""
+    """Return what the model costs at this `service_tier`; None where it has no price there.
+    KeyError for a model without any."""
     row = text_model(name)
     if row is None:
         raise KeyError(name)
@@ -311,12 +311,9 @@ def tier_price(name: str, tier: str = "") -> TokenPrice | None:
 
 
 def tiers(name: str) -> dict[Tier, TokenPrice]:
-    """What the text model costs at each tier but the list, where it has one."""
-    priced: dict[Tier, TokenPrice] = {}
-    for tier in FACTORS:
-        if price := tier_price(name, tier):
-            priced[tier] = price
-    return priced
+    """Return what the text model costs at each tier but the list, where it has one."""
+    priced = [(tier, tier_price(name, tier)) for tier in FACTORS]
+    return {tier: price for tier, price in priced if price}
 
 
 def text_cost_usd(
@@ -331,10 +328,11 @@ def text_cost_usd(
     tier: str = "",
     regional: bool = False,
 ) -> Decimal | None:
-    """The price of one completion at this tier, None where the tier has none; of the prompt's
-    tokens, some were in OpenAI's cache and some were written to it, and of the completion's, some
-    were thoughts. No token is free: where the counts contradict each other, the price is the most
-    that they can mean. KeyError for a model without a price."""
+    """Return the price of one completion at this tier, None where the tier has none; of the
+    prompt's tokens, some were in OpenAI's cache and some were written to it, and of the
+    completion's, some were thoughts. KeyError for a model without a price."""
+    # No token is free: where the counts contradict each other, the price is the most that they can
+    # mean.
     price = tier_price(model, tier)
     if price is None:
         return None
@@ -346,10 +344,12 @@ def text_cost_usd(
     fresh_tokens = prompt_tokens - cached_tokens - cache_write_tokens
     cost = price.input_usd * fresh_tokens
     cost += cached_usd * cached_tokens + write_usd * cache_write_tokens
-    if fresh_tokens < 0:  # some servers count the cache's apart
+    # Some servers count the cache's tokens apart from the prompt's.
+    if fresh_tokens < 0:
         prompt_tokens += cached_tokens + cache_write_tokens
         cost = dearest_input_usd * prompt_tokens
-    if reasoning_tokens > completion_tokens:  # and some the thoughts
+    # And some the thoughts.
+    if reasoning_tokens > completion_tokens:
         completion_tokens += reasoning_tokens
     cost += price.output_usd * completion_tokens
     uncounted_tokens = max(0, total_tokens - prompt_tokens - completion_tokens)
@@ -360,8 +360,8 @@ def text_cost_usd(
 def largest_text_cost_usd(
     model: str, prompt_tokens: int, completion_tokens: int, *, regional: bool = False
 ) -> Decimal:
-    """The most that so many tokens can cost, whatever the cache does, at whichever tier and by
-    whichever model of the succession they are answered. KeyError for a model without a price."""
+    """Return the most that so many tokens can cost, whatever the cache does, at whichever tier and
+    by whichever model of the succession they are answered. KeyError for a model without a price."""
     costs = []
     for name, tier, written in product(succession(model), ("", "priority"), (0, prompt_tokens)):
         tokens = (prompt_tokens, completion_tokens, 0, written)
@@ -370,8 +370,9 @@ def largest_text_cost_usd(
 
 
 def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:
-    """The cost of one call shared out over what it brought, to a ten-billionth of a dollar. The
-    first takes what is left over: the shares add up exactly."""
+    """Return the cost of one call shared out over what it brought, to a ten-billionth of a
+    dollar."""
+    # The first takes what is left over: the shares add up exactly.
     if cost_usd is None:
         return [None] * count
     share = (cost_usd / count).quantize(SMALLEST_SHARE_USD, ROUND_DOWN)
@@ -379,7 +380,7 @@ def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:
 
 
 def dollars(summed: float | None) -> Decimal:
-    """A sum of stored floats without their noise: to a ten-billionth of a dollar."""
+    """Return a sum of stored floats without their noise: to a ten-billionth of a dollar."""
     return round(Decimal(summed or 0), 10)
 
 
@@ -391,8 +392,8 @@ def image_cost_usd(
     *,
     regional: bool = False,
 ) -> Decimal | None:
-    """The price of one image: by quality and size where the model bills images, else by its tokens,
-    and None where those are not known. KeyError for a model without a price."""
+    """Return the price of one image: by quality and size where the model bills images, else by its
+    tokens, and None where those are not known. KeyError for a model without a price."""
     row = image_model(model)
     if row is None:
         raise KeyError(model)

@@ -26,12 +26,10 @@ def log_to_stderr() -> None:
 
 @contextlib.contextmanager
 def telling_why() -> Iterator[None]:
-    """End the process with status 1, and one line that says why, where it cannot start.
-
-    Leaves at once: an exception would reach people as uvicorn's traceback. A worker of
-    `uvicorn --workers` ends with uvicorn's own 3, which keeps its parent from starting it again
-    for ever.
-    """
+    """End the process with status 1, and one line that says why, where it cannot start."""
+    # Leaves at once: an exception would reach people as uvicorn's traceback. A worker of
+    # `uvicorn --workers` ends with uvicorn's own 3, which keeps its parent from starting it again
+    # for ever.
     try:
         yield
     except SettingsError as error:
@@ -55,8 +53,9 @@ def check_address(host: str, port: int) -> None:
 
 
 def allow_open_files(wanted: int) -> None:
-    """A generation in flight takes its client's connection and OpenAI's, of which variants may take
-    one each; the usual limit is 1024, and ends in errors that blame the network."""
+    """Allow this process as many open files as it may need, so far as the system lets it."""
+    # A generation in flight takes its client's connection and the provider's, of which variants may
+    # take one each; the usual limit is 1024, and ends in errors that blame the network.
     if sys.platform == "win32":
         return
     import resource  # noqa: PLC0415  (Windows has none)
@@ -73,6 +72,7 @@ def when_told_to_stop(stop: Callable[[], None], at_most_seconds: float) -> None:
     lifespan only after the last answer has been sent. After so many seconds, wait for no client."""
     if threading.current_thread() is not threading.main_thread():
         return
+    # Uvicorn's own handlers stay in charge of the server; ours come first.
     loop = asyncio.get_running_loop()
 
     def begin() -> None:

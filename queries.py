@@ -46,6 +46,7 @@ def newest(
     """Return the newest rows whose columns have these values (None stands for any), and how many
     there are beyond the limit too."""
     filters = {name: value for name, value in values.items() if value is not None}
+    # Counted apart: a window over all rows would read what the page does not show.
     total = session.scalar(select(func.count()).select_from(table).filter_by(**filters))
     newest_first = (table.created_at.desc().nulls_last(), table.id.desc())
     query = select(table).filter_by(**filters).order_by(*newest_first).limit(limit)

@@ -27,12 +27,14 @@ from fields import (
 from generation import records
 from generation.schemas import Usage, Variant
 
+# Segments.
+
 
 class SegmentColumns(Request):
     """What of a segment can be sent."""
 
     def columns(self) -> dict[str, Any]:
-        """What was sent, as it is stored: criteria as text."""
+        """Return what was sent, as it is stored: criteria as text."""
         sent = self.model_dump(exclude_unset=True)
         if sent.get("criteria") is not None:
             sent["criteria"] = json.dumps(sent["criteria"], ensure_ascii=False)
@@ -107,6 +109,9 @@ class Message(BaseModel):
     message: str = Field(examples=["Segment deleted successfully"])
 
 
+# What was generated.
+
+
 class Content(BaseModel):
     """One thing generated; for an image, `result` is its URL. `cut`: a text that ended before its
     model was done with it, as `finish_reason` tells; both are null for images, and where nobody
@@ -135,6 +140,9 @@ class ContentHistory(BaseModel):
 
     history: list[Content]
     total: int = Field(examples=[1])
+
+
+# What it cost.
 
 
 class Period(BaseModel):
@@ -276,6 +284,9 @@ def sibling(content: models.GeneratedContent, text: str) -> Variant:
     )
 
 
+# Models and their prices.
+
+
 class TextPrice(BaseModel):
     """US dollars per million tokens; what is null costs as much as other input."""
 
@@ -370,6 +381,9 @@ class CostsHistory(BaseModel):
     def _without_tokens_of_images(cls, history: list[Job]) -> list[Job]:
         none = {name: None for name in Job.model_fields if name.endswith("_tokens")}
         return [job.model_copy(update=none) if job.job_type == "image" else job for job in history]
+
+
+# The service itself.
 
 
 class ServiceStatus(BaseModel):

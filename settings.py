@@ -55,7 +55,7 @@ def _address(example: str) -> AfterValidator:
 
 
 def _place(place: str) -> str:
-    """A bucket's URL, or a folder, which is looked for beside this file."""
+    """Return a bucket's URL, or a folder, which is looked for beside this file."""
     return place if "://" in place else str(ROOT / place)
 
 
@@ -69,6 +69,7 @@ Seconds = Annotated[float, Field(ge=0.1, le=3600)]
 class Settings(BaseSettings):
     """Every setting, one field each; `.env.example` explains them to people."""
 
+    # Where things are kept, and what is asked.
     database_url: Annotated[str, Field(repr=False)] = "sqlite:///artify.db"
     openai_api_key: Annotated[Token | None, Field(repr=False)] = None
     openai_base_url: OpenAIAddress | None = None
@@ -76,9 +77,11 @@ class Settings(BaseSettings):
     image_model: str = "dall-e-3"
     image_store: Place = "images"
     public_base_url: PublicAddress | None = None
+    # How python main.py serves.
     host: str = "0.0.0.0"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    # How long, how often and how many at once.
     text_timeout_seconds: Seconds = 60
     image_timeout_seconds: Seconds = 180
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
@@ -104,6 +107,7 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """Read the settings of this process. Raises SettingsError."""
+    # In this order: the real environment wins over .env, and libraries read what is left of both.
     _take_off_quotes()
     _load_dotenv()
     _check_what_libraries_read()
@@ -127,7 +131,8 @@ def _reason(error: ErrorDetails) -> str:
 
 def _take_off_quotes() -> None:
     """Of the quotes around a value, which `docker --env-file` leaves on, make what `.env` makes of
-    them. All variables: libraries read theirs themselves, such as AWS_ACCESS_KEY_ID."""
+    them."""
+    # All variables: libraries read theirs themselves, such as AWS_ACCESS_KEY_ID.
     for name, value in os.environ.items():
         if len(value) > 1 and value[0] in "'\"" and value.find(value[0], 1) == len(value) - 1:
             os.environ[name] = value[1:-1]
@@ -183,8 +188,8 @@ def version() -> str:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name for this URL, by the
-    rules of the OpenAI SDK's HTTP client."""
+    """Return the proxy that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name for this URL, by
+    the rules of the OpenAI SDK's HTTP client."""
     from httpx2 import URL  # noqa: PLC0415  (slow, and here alone)
     from httpx2._utils import URLPattern, get_environment_proxies  # noqa: PLC0415
 

@@ -57,6 +57,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 async def show_redoc(request: Request) -> HTMLResponse:
     """Show ReDoc, whose script would fetch a logo from its maker's CDN."""
+    # Behind a prefix, the page is asked for under it.
     root = request.scope["root_path"].rstrip("/")
     page = get_redoc_html(
         openapi_url=f"{root}/openapi.json",

@@ -96,6 +96,7 @@ def overview(session: Session, wanted: schemas.MetricFilter) -> schemas.Overview
     ).subquery()
     pairs = select(sums.c.project_id, sums.c.campaign_id).where(_names_a_campaign(sums)).distinct()
     number = func.count().label("total_campaigns")
+    # Counts and sums in one round trip: three subqueries of one row each.
     campaigns = select(number).select_from(pairs.subquery()).subquery()
     costs = select(*COSTS).where(CONTENT.id.in_(select(sums.c.content_id))).subquery()
     row = session.execute(select(totals.join(campaigns, true()).join(costs, true()))).one()

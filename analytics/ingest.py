@@ -80,6 +80,7 @@ def add(session: Session, metrics: Mapping[int, schemas.Metric]) -> Added:
             continue
         events[index] = Event.of(index, metric)
         firsts.setdefault(events[index], metric)
+    # One statement for all that may be new; only what was there already is read.
     new = _insert(session, firsts)
     stored = _stored(session, firsts.keys() - new.keys())
     duplicates = 0

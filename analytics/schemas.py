@@ -40,7 +40,7 @@ COUNTED = ("impressions", "clicks", "conversions")
 
 
 def _counted(name: str) -> str:
-    """What is counted means the same in the singular and in capitals."""
+    """Return the name in the plural and in small letters, where it is one that is counted."""
     plain = name.strip().lower()
     return next((each for each in COUNTED if plain in (each, each.removesuffix("s"))), name)
 
@@ -52,6 +52,8 @@ def _not_far_ahead(moment: datetime) -> datetime:
         )
     return moment
 
+
+# Metrics in.
 
 ONE_METRIC: JsonDict = {
     "metric_name": "clicks",
@@ -180,6 +182,9 @@ class MetricsAdded(BaseModel):
     duplicates: int = Field(examples=[0])
     errors: list[MetricError] = Field(examples=[[]])
     not_counted: list[str] = Field(examples=[[]])
+
+
+# Figures out.
 
 
 class MetricFilter(BaseModel):

@@ -43,8 +43,8 @@ def wilson_interval(hits: float, trials: float) -> tuple[float, float] | None:
 
 
 def p_value(hits: float, trials: float, other_hits: float, other_trials: float) -> float | None:
-    """The two-sided p-value of the pooled two-proportion z-test; None where the counts are no
-    rates."""
+    """Return the two-sided p-value of the pooled two-proportion z-test; None where the counts are
+    no rates."""
     counts = ((hits, trials), (other_hits, other_trials))
     if not all(0 <= each <= of and of > 0 for each, of in counts):
         return None
@@ -57,7 +57,7 @@ def p_value(hits: float, trials: float, other_hits: float, other_trials: float) 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted for their number by Holm's step-down method, in their order."""
+    """Return the p-values adjusted for their number by Holm's step-down method, in their order."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -74,6 +74,7 @@ def compare(counts: Sequence[Counts]) -> Comparison:
     taking_part = [place for place, is_enough in enumerate(enough) if is_enough]
     if not taking_part:
         return Comparison(None, enough, p_values, adjusted)
+    # The higher rate is in front; of equal ones, the one that was seen more often.
     front = max(taking_part, key=lambda place: _rate_and_trials(counts[place]))
     for place, each in enumerate(counts):
         if place != front:
@@ -89,8 +90,9 @@ def compare(counts: Sequence[Counts]) -> Comparison:
 
 
 def _enough(counts: Sequence[Counts]) -> list[bool]:
-    """Whether hits and misses enough are to be expected of each, at the rate of one whose own
-    counts tell it. So trials alone decide, and nobody is left out for being very good or bad."""
+    """Tell whether hits and misses enough are to be expected of each, at the rate of one whose own
+    counts tell it."""
+    # So trials alone decide, and nobody is left out for being very good or bad.
     rates = [
         (fewer, trials)
         for hits, trials in counts

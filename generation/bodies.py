@@ -50,6 +50,7 @@ def inflate(content: bytes, *, is_deflate: bool = False) -> bytes:
 
 
 def _inflated_once(content: bytes, window_bits: int) -> bytes:
+    # Several streams may follow each other; of one that breaks off, what came stays.
     whole, rest = bytearray(), content
     while rest:
         inflating = zlib.decompressobj(window_bits)
@@ -82,8 +83,8 @@ def decode(content: bytes, charset: str | None) -> str:
 
 
 def documents_in(text: str, *, cut_strings: bool) -> tuple[list[Any], bool]:
-    """The JSON objects and lists in the text, one after the other, and whether the last one is
-    cut."""
+    """Return the JSON objects and lists in the text, one after the other, and whether the last one
+    is cut."""
     if EVENT.search(text):
         text = NOT_DATA.sub("", text.replace("\r", "\n"))
     documents: list[Any] = []
@@ -95,12 +96,14 @@ def documents_in(text: str, *, cut_strings: bool) -> tuple[list[Any], bool]:
 
 
 def _lenient(text: str, start: int, *, cut_strings: bool) -> tuple[Any, int | None]:
-    """The JSON value that begins there and where it ends; of one that is cut, what there is, and
-    None. Python's own reader gives up on those, and on a thousand levels."""
+    """Return the JSON value that begins there and where it ends; of one that is cut, what there is,
+    and None."""
+    # Python's own reader gives up on those, and on a thousand levels.
     holders: list[Any] = [[]]
     keys: list[str | None] = [None]
     for token in TOKEN.finditer(text, start):
         sign = token[0]
+        # One stack for what is open, one for the key that each object waits with.
         if sign in ("}", "]"):
             holders.pop()
             keys.pop()
@@ -127,7 +130,8 @@ def _lenient(text: str, start: int, *, cut_strings: bool) -> tuple[Any, int | No
 
 
 def _value(sign: str) -> Any:
-    """What the sign stands for: a new object or list, a string, also with odd escapes or cut."""
+    """Return what the sign stands for: a new object or list, a string, also with odd escapes or
+    cut."""
     if sign == "{":
         return {}
     if sign == "[":

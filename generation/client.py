@@ -138,7 +138,7 @@ class OpenAIClient:
         await self._openai.close()
 
     def resolve(self, model: str) -> str:
-        """The model, or who took over from it, as far as this process knows."""
+        """Return the model, or who took over from it, as far as this process knows."""
         return self._succession(model)[0]
 
     def _succession(self, model: str) -> list[str]:
@@ -146,11 +146,11 @@ class OpenAIClient:
         return [name for name in pricing.succession(model) if name not in self._retired]
 
     def without_key(self, text: str) -> str:
-        """The provider's words without those that hold the key or a piece of it."""
+        """Return the provider's words without those that hold the key or a piece of it."""
         return refusals.without_key(text, self._api_key)
 
     def substitutions(self, endpoint: Endpoint, job: Job, came: Iterable[Response]) -> list[str]:
-        """Which other model worked in place of the one that was named, or of a default that has
+        """Say which other model worked in place of the one that was named, or of a default that has
         not ended: where one has, its successor is what was to be expected."""
         wanted = job.named_model or endpoint.default_model
         others = dict.fromkeys(each.model for each in came if each.model != wanted)
@@ -162,8 +162,8 @@ class OpenAIClient:
         ]
 
     async def ask(self, request: Request) -> Response | Failure:
-        """The response of the model, or of its successor where the provider lacks it; else why
-        there is none. Asks again so long as nothing can be billed twice and the one deadline of
+        """Return the response of the model, or of its successor where the provider lacks it; else
+        why there is none. Asks again so long as nothing can be billed twice and the one deadline of
         all attempts is not over."""
         progress = Progress(request.model)
         outcome: Response | Failure
@@ -171,10 +171,12 @@ class OpenAIClient:
             async with asyncio.timeout_at(request.ends_at):
                 outcome = await self._ask_in_succession(request, progress)
         except TimeoutError:
+            # The deadline ends calls alone, never a pause: something was on its way.
             seconds = request.endpoint.timeout_seconds
             why = f"OpenAI did not answer within {seconds:g} seconds; {MAY_BE_BILLED}"
             outcome = Failure(why, is_unanswered=True)
         except asyncio.CancelledError:
+            # The ledger stops waiting; the job settles as unknown.
             why = f"the server was stopped before OpenAI answered; {MAY_BE_BILLED}"
             outcome = Failure(why, is_unanswered=True)
         return replace(outcome, model=progress.model, attempts=progress.attempts)
@@ -198,7 +200,7 @@ class OpenAIClient:
         )
 
     async def _ask_until_final(self, request: Request, progress: Progress) -> Response | Failure:
-        """What the last attempt came to."""
+        """Return what the last attempt came to."""
 
         async def attempt() -> Response | Failure:
             progress.attempts += 1
@@ -217,8 +219,9 @@ class OpenAIClient:
         return outcome
 
     def _remember_retired(self, names: list[str], successor: str) -> None:
-        """Ask the successor at once from now on; say so once. Of a model that is to live on, the
-        refusal may be a stray one: that is remembered for minutes."""
+        """Ask the successor at once from now on; say so once."""
+        # Of a model that is to live on, the refusal may be a stray one: that is remembered for
+        # minutes.
         for name in names:
             if name not in self._retired:
                 self._retired.add(name, math.inf if pricing.has_ended(name) else REMEMBER_SECONDS)
@@ -243,10 +246,13 @@ class OpenAIClient:
             request_id = responses.request_id(response)
             return Response(await _read(response, endpoint.kind), request_id)
         except openai.APIStatusError as error:
+            # A response that says no.
             return self._refused(error.response, body)
         except openai.APIConnectionError as error:
+            # No response: whether the request went out decides about the bill.
             return self._disconnected(error)
         except httpx2.HTTPError:
+            # A response that ends early, with nothing in it yet.
             return self._broken_off(request_id)
         except (openai.OpenAIError, aiohttp.ClientError, ValueError):
             why = f"OpenAI's answer could not be read; {MAY_BE_BILLED}"
@@ -289,8 +295,9 @@ def safety_identifier(user_id: int | None) -> dict[str, str]:
 
 
 async def _read(response: httpx2.Response, kind: Literal["text", "image"]) -> Any:
-    """The body of a 200. Of one that breaks off, by itself or because nobody waits for it any
-    longer, the result it holds all the same; raises what broke it off where there is none."""
+    """Return the body of a 200."""
+    # Of one that breaks off, by itself or because nobody waits for it any longer, the result it
+    # holds all the same; raises what broke it off where there is none.
     received, broke_off = bytearray(), None
     try:
         async for chunk in response.aiter_raw():

@@ -59,8 +59,9 @@ def proxy(base_url: str) -> httpx2.Proxy | None:
 
 
 def unreached_by(error: openai.APIConnectionError) -> aiohttp.ClientError | None:
-    """Why no connection came about, so that nothing was sent; None where one did. aiohttp's error
-    at the bottom tells: the SDK calls a connection that broke later a connect timeout too."""
+    """Say why no connection came about, so that nothing was sent; None where one did. aiohttp's
+    error at the bottom tells: the SDK calls a connection that broke later a connect timeout too."""
+    # The SDK wraps httpx's error, which wraps aiohttp's.
     cause: BaseException | None = error
     while cause and not isinstance(cause, aiohttp.ClientError):
         cause = cause.__cause__
@@ -73,7 +74,7 @@ def unreached_by(error: openai.APIConnectionError) -> aiohttp.ClientError | None
 
 
 def may_pass(unreached: aiohttp.ClientError) -> bool:
-    """Whether trying again at once may help; one that timed out has taken its time already."""
+    """Tell whether trying again at once may help; one that timed out has taken its time already."""
     if isinstance(unreached, aiohttp.ClientHttpProxyError):
         return unreached.status >= 500
     lasting = (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorCertificateError)
@@ -81,7 +82,7 @@ def may_pass(unreached: aiohttp.ClientError) -> bool:
 
 
 def why_unreached(unreached: aiohttp.ClientError) -> str:
-    """What came in the way, and what to do; a proxy's password is in none of it."""
+    """Return what came in the way, and what to do; a proxy's password is in none of it."""
     if isinstance(unreached, aiohttp.ClientHttpProxyError):
         return why_proxy_refused(unreached.status)
     if isinstance(unreached, aiohttp.ClientConnectorCertificateError):

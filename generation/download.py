@@ -35,11 +35,12 @@ class BusyUpstream(Exception):
     reraise=True,
 )
 async def fetch(url: str, private_allowed: bool) -> tuple[bytes, str]:
-    """The image at the URL and its type. Raises aiohttp.ClientError, BusyUpstream, and NotAnImage
-    for anything but an image of a type and a size that this service stores."""
+    """Return the image at the URL and its type. Raises aiohttp.ClientError, BusyUpstream, and
+    NotAnImage for anything but an image of a type and a size that this service stores."""
     # The one place where every connection passes, after any redirect and whatever its name says.
     connector = aiohttp.TCPConnector(socket_factory=None if private_allowed else _public_socket)
     async with aiohttp.ClientSession(connector=connector) as session:
+        # Redirects are followed here, so that each address is checked.
         address = _as_given(url)
         for _ in range(1 + MAX_REDIRECTS):
             async with session.get(address, allow_redirects=False) as response:
@@ -51,8 +52,9 @@ async def fetch(url: str, private_allowed: bool) -> tuple[bytes, str]:
 
 
 def _as_given(url: str, relative_to: str = "") -> yarl.URL:
-    """The URL with its path and query to the byte: they may be signed. Only what no request can
-    carry is escaped, such as a space. Raises NotAnImage where it is no URL of the web."""
+    """Return the URL with its path and query to the byte: they may be signed. Raises NotAnImage
+    where it is no URL of the web."""
+    # Only what no request can carry is escaped, such as a space.
     try:
         parts = urlsplit(url)
         if not (parts.scheme and parts.netloc):
@@ -78,6 +80,7 @@ async def _image(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
         raise NotAnImage(f"{response.url.host} answered {response.status}")
     if (kind := response.content_type) not in ENDINGS:
         raise NotAnImage(f"it is {kind}, not one of {', '.join(ENDINGS)}")
+    # Counted while it comes: a length that is announced may be a lie.
     image = bytearray()
     async for chunk in response.content.iter_chunked(65_536):
         image += chunk
@@ -87,7 +90,8 @@ async def _image(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
 
 
 def _public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket for this address. Raises NotAnImage for one that is not on the public internet."""
+    """Return a socket for this address. Raises NotAnImage for one that is not on the public
+    internet."""
     family, kind, protocol, _, endpoint = address
     if not is_public(str(endpoint[0])):
         raise NotAnImage(f"{endpoint[0]} is a private address")
@@ -95,7 +99,7 @@ def _public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 async def is_private(base_url: str | None) -> bool:
-    """Whether OPENAI_BASE_URL leads into our own network: then its images may be there too."""
+    """Tell whether OPENAI_BASE_URL leads into our own network: then its images may be there too."""
     host = urlsplit(base_url or "").hostname
     if host is None:
         return False
@@ -113,7 +117,7 @@ def is_public(host: str) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Why, without the URL that some of aiohttp's errors hold: it may be signed."""
+    """Say why, without the URL that some of aiohttp's errors hold: it may be signed."""
     if isinstance(error, aiohttp.InvalidURL | aiohttp.ClientResponseError):
         return type(error).__name__
     return str(error).partition("\n")[0].rstrip(". ") or type(error).__name__

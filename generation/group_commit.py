@@ -42,9 +42,9 @@ class GroupCommit(Generic[Entry]):
         self._thread.start()
 
     async def write(self, entry: Entry) -> Any:
-        """The entry's result, once it is committed. Raises what the database said of this entry,
-        and SQLAlchemy's TimeoutError where it says nothing; then the entry is written no more,
-        unless that has begun."""
+        """Return the entry's result, once it is committed. Raises what the database said of this
+        entry, and SQLAlchemy's TimeoutError where it says nothing; then the entry is written no
+        more, unless that has begun."""
         written: asyncio.Future[Any] = self._loop.create_future()
         self._queue.put(Waiting(entry, written))
         try:
@@ -62,11 +62,13 @@ class GroupCommit(Generic[Entry]):
     def _work(self) -> None:
         last = False
         while not last:
+            # Wait for one, then take all that have come meanwhile.
             group = [self._queue.get()]
             while len(group) < MAX_GROUP and not self._queue.empty():
                 group.append(self._queue.get())
             last = None in group
             waiting = [each for each in group if each and not each.written.done()]
+            # Those whose caller has given up are written no more.
             outcomes = self._commit([each.entry for each in waiting])
             self._loop.call_soon_threadsafe(_deliver, waiting, outcomes)
         if self._connection:

@@ -59,8 +59,8 @@ class StoreUnavailable(Exception):
 
 
 def open_store(place: str) -> ObjectStore:
-    """The folder, which is made, or the bucket of the URL. Raises SettingsError where neither can
-    be."""
+    """Return the folder, which is made, or the bucket of the URL. Raises SettingsError where
+    neither can be."""
     try:
         if "://" not in place:
             folder = Path(place).resolve()  # a link may lead to where no folder is yet
@@ -151,8 +151,9 @@ def _cost_usd(
 
 
 def _tokens(body: Any, usage: Usage) -> pricing.ImageTokens:
-    """What the image took. No token is free: what the counts leave open, or where they contradict
-    each other, is the dearest that they can mean."""
+    """Return what the image took."""
+    # No token is free: what the counts leave open, or where they contradict each other, is the
+    # dearest that they can mean.
     details = responses.dig(body, "usage", "input_tokens_details")
     images = responses.count(responses.dig(details, "image_tokens")) or 0
     text = responses.count(responses.dig(details, "text_tokens"))
@@ -171,17 +172,20 @@ def _tokens(body: Any, usage: Usage) -> pricing.ImageTokens:
 async def _keep(
     store: ObjectStore, result: ImageResult, key: str, base_url: str | None
 ) -> ImageResult:
-    """The image under its name in the store, once it is there. Where that fails, what was paid for
-    is not lost: it stays at the provider's URL, or in a data: URL, and the log says why."""
+    """Return the image under its name in the store, once it is there."""
+    # Where that fails, what was paid for is not lost: it stays at the provider's URL, or in a data:
+    # URL, and the log says why.
     is_here = result.result.startswith("data:")
     try:
         async with asyncio.timeout(KEEP_SECONDS):
+            # The image itself, or where it can be fetched for an hour.
             if is_here:
                 image = base64.b64decode(result.result.partition(",")[2])
                 media_type = _type_of(image)
             else:
                 is_private = await download.is_private(base_url)
                 image, media_type = await download.fetch(result.result, is_private)
+            # Under the name that its job's row has announced: a sweep can tell whose it is.
             name = f"{key}.{download.ENDINGS[media_type]}"
             await obstore.put_async(store, name, image)
             if isinstance(store, LocalStore) and store.prefix:
@@ -197,8 +201,8 @@ async def _keep(
 
 
 async def read(store: ObjectStore, name: str, *, head: bool = False) -> "obstore.GetResult":
-    """The stored image, to be streamed; with `head`, only what is known of it. Raises ImageNotFound
-    and StoreUnavailable."""
+    """Return the stored image, to be streamed; with `head`, only what is known of it. Raises
+    ImageNotFound and StoreUnavailable."""
     if not NAME.fullmatch(name):
         raise ImageNotFound
     try:
@@ -210,14 +214,15 @@ async def read(store: ObjectStore, name: str, *, head: bool = False) -> "obstore
 
 
 def media_type(name: str) -> str:
-    """The type of the stored image of this name."""
+    """Return the type of the stored image of this name."""
     return TYPES[name.rpartition(".")[2]]
 
 
 def sweep(store: ObjectStore, engine: Engine) -> int:
     """Remove the images of this database's jobs that no content refers to and no call in flight may
-    yet refer to. How many they were. An image without a job here is another database's: a job's row
-    is there before its image is."""
+    yet refer to. How many they were."""
+    # An image without a job here is another database's: a job's row is there before its image is.
+    # In chunks: a bucket may hold millions, and the names of all need not fit into memory.
     orphans: list[str] = []
     with Session(engine) as session:
         for chunk in obstore.list(store, chunk_size=1000):

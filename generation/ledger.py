@@ -1,19 +1,5 @@
 """The one door to generating: a job's row is committed before its call to the provider and settled
-after it, whatever happens to the client, the database or this process meanwhile.
-
-The time budget of a job, in seconds from the commit of its row:
-
-    | call                        | settle            |                | reconcile
-    | TEXT_TIMEOUT_SECONDS, or    | SETTLE_SECONDS,   | SPARE_SECONDS  | every RECONCILE_SECONDS,
-    | IMAGE_TIMEOUT_SECONDS and   | whatever the      |                | any process marks it as
-    | images.KEEP_SECONDS         | database says     |            expires_at  unknown
-
-and of a process that is told to stop, from then on:
-
-    | drain                       | settle                    | give up
-    | DRAIN_SECONDS: the calls go | LAST_SECONDS: what is not | LAST_SECONDS: what the database does
-    | on, no other is admitted    | answered is unknown       | not take goes to the log
-"""
+after it, whatever happens to the client, the database or this process meanwhile."""
 
 import asyncio
 import contextlib
@@ -38,6 +24,18 @@ from generation.records import Opening, Settlement
 from generation.results import CURRENT_JOB_ID, Bill, GenerationError, ImageResult, Job, TextResult
 from settings import Settings
 
+# The time budget of a job, in seconds from the commit of its row:
+#
+#     | call                        | settle            |                | reconcile
+#     | TEXT_TIMEOUT_SECONDS, or    | SETTLE_SECONDS,   | SPARE_SECONDS  | every RECONCILE_SECONDS,
+#     | IMAGE_TIMEOUT_SECONDS and   | whatever the      |                | any process marks it as
+#     | images.KEEP_SECONDS         | database says     |            expires_at  unknown
+#
+# and of a process that is told to stop, from then on:
+#
+#     | drain                       | settle                    | give up
+#     | DRAIN_SECONDS: the calls go | LAST_SECONDS: what is not | LAST_SECONDS: what the database
+#     | on, no other is admitted    | answered is unknown       | does not take goes to the log
 SETTLE_SECONDS = 30
 SPARE_SECONDS = 10
 LAST_SECONDS = 2
@@ -108,13 +106,16 @@ class Ledger:
     async def generate(
         self, job: Job, prepare: Callable[[], Awaitable[Call[Result]]]
     ) -> Completed[Result]:
-        """What the job comes to: admitted, replayed where its idempotency key has been here,
+        """Return what the job comes to: admitted, replayed where its idempotency key has been here,
         prepared, opened, called and settled. What `prepare` raises leaves no row. Raises
         NotAccepting, KeyReused, KeyInUse and OutcomeUnknown, JobFailed once the failure is on the
         row, and SQLAlchemyError before anything is spent."""
+        # Admit, or refuse at once: whoever waits in line holds a connection.
         with self._slot():
+            # Replay before anything is prepared: what is done needs no key and no segment any more.
             if replayed := await self._replay(job):
                 return cast(Completed[Result], replayed)
+            # Prepare before there is a row: what cannot be asked for is no job.
             call = await prepare()
             # A task of its own: what is paid for settles, though its client may hang up.
             task = asyncio.create_task(self._run(job, call))
@@ -136,8 +137,8 @@ class Ledger:
             self._slots_taken -= 1
 
     async def _replay(self, job: Job) -> Completed[Any] | None:
-        """What the request came to that first had this idempotency key. None where there is none,
-        or it has released the key and may run again."""
+        """Return what the request came to that first had this idempotency key. None where there is
+        none, or it has released the key and may run again."""
         if job.idempotency_key is None:
             return None
         row, contents = await run_sync(self._find, job.idempotency_key)
@@ -169,12 +170,14 @@ class Ledger:
             if replayed := await self._replay(job):
                 return cast(Completed[Result], replayed)
         CURRENT_JOB_ID.set(job_id)
+        # From here on, no transaction and no connection is held: seconds may pass.
         outcome = await self._make(job, job_id, call)
         settlement = Settlement(job_id, job, outcome, models.utc_now())
         content_ids, unkept = await self._settle(settlement)
         if isinstance(outcome, GenerationError):
             raise JobFailed(job.job_type, outcome, job_id) from outcome
         if unkept:
+            # The client gets what was paid for all the same.
             return Completed(job_id, content_ids, replace(outcome, warning=unkept))
         return Completed(job_id, content_ids, outcome)
 
@@ -195,9 +198,10 @@ class Ledger:
             self._calling.discard(task)
 
     async def _settle(self, settlement: Settlement) -> tuple[Sequence[int | None], str | None]:
-        """The ids of the content, and in words where only the log has it. What was paid for must be
-        beyond loss, and the client gets it: whatever the database says, it is waited for. If that
-        is in vain, the log keeps all, and the row at least the end of its job."""
+        """Return the ids of the content, and in words where only the log has it."""
+        # What was paid for must be beyond loss, and the client gets it: whatever the database says,
+        # it is waited for. If that is in vain, the log keeps all, and the row at least the end of
+        # its job.
         try:
             return await self._settle_patiently(settlement), None
         except (Exception, asyncio.CancelledError) as error:
@@ -221,8 +225,8 @@ class Ledger:
         return [None] * len(contents), unkept
 
     async def _settle_patiently(self, settlement: Settlement) -> Sequence[int]:
-        """The ids of the content, as soon as the database takes it. Raises what it said last where
-        it does not within SETTLE_SECONDS."""
+        """Return the ids of the content, as soon as the database takes it. Raises what it said last
+        where it does not within SETTLE_SECONDS."""
         refusal: exc.SQLAlchemyError | None = None
         pause_seconds = 0.1
         try:
@@ -245,7 +249,7 @@ class Ledger:
             raise refusal or end from None
 
     async def _settle_at_last(self, settlement: Settlement) -> Sequence[int]:
-        """The ids of the content where an earlier try has succeeded after all, else none."""
+        """Return the ids of the content where an earlier try has succeeded after all, else none."""
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             async with asyncio.timeout(LAST_SECONDS):
                 # Where it cannot even be asked whether an earlier try has succeeded, none has.
@@ -287,6 +291,7 @@ class Ledger:
         self.stop()
         while self._running:
             await asyncio.wait(self._running)
+        # Only now: what has just been settled may have been queued until then.
         self._reconciling.cancel()
         await run_sync(self._writer.close)
 

@@ -35,6 +35,7 @@ from generation.results import (
 )
 
 JOBS, CONTENT = models.GenJob, models.GeneratedContent
+# A column is named here, or in the one function that fills it, and nowhere else.
 # What of a job its row has from the start; what a kind of job lacks is NULL.
 OPENED = (
     "user_id",
@@ -49,6 +50,7 @@ OPENED = (
     "n",
     "max_tokens",
 )
+# What of a usage its row has in the end.
 COUNTED = (
     "prompt_tokens",
     "completion_tokens",
@@ -56,6 +58,7 @@ COUNTED = (
     "cached_tokens",
     "cache_write_tokens",
 )
+# All columns of a content, so that texts and images can be inserted together.
 MADE = [column.name for column in CONTENT.__table__.columns if column.name != "id"]
 INSERT_JOBS = insert(JOBS).returning(JOBS.id, sort_by_parameter_order=True)
 # Returns nothing where another job holds the key.
@@ -120,6 +123,7 @@ def write(connection: Connection, entries: Sequence[Opening | Settlement]) -> li
             openings.append(entry)
         else:
             settlements.append(entry)
+    # Each kind at once, then each result to its entry.
     opened = iter(_open(connection, openings))
     settled = iter(_settle(connection, settlements))
     results: list[Any] = []
@@ -184,7 +188,7 @@ def _settle(connection: Connection, settlements: list[Settlement]) -> list[list[
 def _there_already(
     connection: Connection, settlements: list[Settlement]
 ) -> defaultdict[int | None, list[int]]:
-    """The ids of the contents that an earlier try has written, by job."""
+    """Return the ids of the contents that an earlier try has written, by job."""
     ids: defaultdict[int | None, list[int]] = defaultdict(list)
     again = [each.job_id for each in settlements if each.again]
     if again:
@@ -201,7 +205,7 @@ def _update(settlement: Settlement) -> dict[str, Any]:
 
 
 def ended(settlement: Settlement) -> dict[str, Any]:
-    """The columns of a job that its settlement sets."""
+    """Return the columns of a job that its settlement sets."""
     bill = settlement.outcome.bill
     columns = {name: getattr(bill.usage, name, None) for name in COUNTED}
     columns["model"] = bill.model
@@ -220,7 +224,7 @@ def ended(settlement: Settlement) -> dict[str, Any]:
 
 
 def made(settlement: Settlement) -> list[dict[str, Any]]:
-    """The columns of each content that the job made."""
+    """Return the columns of each content that the job made."""
     outcome = settlement.outcome
     if isinstance(outcome, ImageResult):
         return [
@@ -265,7 +269,8 @@ def _stored(cost_usd: Decimal | None) -> float | None:
 def find(
     session: Session, idempotency_key: str
 ) -> tuple[models.GenJob | None, Sequence[models.GeneratedContent]]:
-    """The job that holds the key, else the newest of those that released it, and what it made."""
+    """Return the job that holds the key, else the newest of those that released it, and what it
+    made."""
     is_held = JOBS.idempotency_key == idempotency_key
     with_key = select(JOBS).where(or_(is_held, JOBS.released_key == idempotency_key))
     holder_first = (JOBS.idempotency_key.is_(None), JOBS.id.desc())
@@ -276,7 +281,8 @@ def find(
 def variants(
     session: Session, content: models.GeneratedContent
 ) -> Sequence[models.GeneratedContent]:
-    """What the job of this content made, in order; this alone, where its job is not known."""
+    """Return what the job of this content made, in order; this alone, where its job is not
+    known."""
     return [content] if content.job_id is None else made_by(session, content.job_id)
 
 
@@ -286,14 +292,14 @@ def made_by(session: Session, job_id: int) -> Sequence[models.GeneratedContent]:
 
 
 def usage(row: models.GenJob) -> Usage | None:
-    """What the provider counted for the job, if it did."""
+    """Return what the provider counted for the job, if it did."""
     if row.prompt_tokens is None:
         return None
     return Usage(row.prompt_tokens, row.completion_tokens or 0, row.total_tokens or 0)
 
 
 def result(row: models.GenJob, contents: Sequence[models.GeneratedContent]) -> Result:
-    """What a completed job came to, from its rows."""
+    """Return what a completed job came to, from its rows."""
     cost_usd = None if row.estimated_cost is None else Decimal(str(row.estimated_cost))
     bill = Bill(row.model, cost_usd, usage(row), row.attempts, row.openai_request_id)
     if row.job_type == "text":

@@ -75,8 +75,8 @@ class Refusal:
 
 
 def read(content: bytes, charset: str | None = None) -> Refusal:
-    """What is read of the body of an error status: OpenAI's `{"error": {…}}`, also in a list,
-    vLLM's `{"object": "error", …}`, FastAPI's `{"detail": …}`, or plain words."""
+    """Return what is read of the body of an error status: OpenAI's `{"error": {…}}`, also in a
+    list, vLLM's `{"object": "error", …}`, FastAPI's `{"detail": …}`, or plain words."""
     try:
         body = bodies.read_json(content, charset)
     except ValueError:
@@ -88,6 +88,7 @@ def read(content: bytes, charset: str | None = None) -> Refusal:
     if isinstance(body, list):
         body = dig(body, 0)
     error = dig(body, "error")
+    # Who says so matters for the bill: a gateway knows nothing of what its origin did.
     is_providers = isinstance(error, dict) and bool(error)
     if not is_providers and dig(body, "object") == "error":
         error, is_providers = body, True
@@ -102,7 +103,7 @@ def read(content: bytes, charset: str | None = None) -> Refusal:
 
 
 def failure(response: httpx2.Response, n: int, api_key: str) -> Failure:
-    """What an error status means for the bill, for another attempt, and for people; `n` is how
+    """Say what an error status means for the bill, for another attempt, and for people; `n` is how
     many texts were asked for in one."""
     status, headers = response.status_code, response.headers
     refusal = read(response.content, response.charset_encoding)
@@ -111,6 +112,7 @@ def failure(response: httpx2.Response, n: int, api_key: str) -> Failure:
     is_lost = status >= 500 and status not in UNREACHED_ORIGIN and not refusal.is_providers
     is_unanswered = is_lost or status in GATEWAY_TIMEOUTS
     refuses_n = n > 1 and status in (400, 422) and refusal.is_about_n
+    # A conflict, a limit, a fault: these may pass; an empty account does not.
     is_passing = status in (409, 429) or status >= 500
     is_final = headers.get("x-should-retry", "").lower() == "false" or refusal.is_about_money
     why = _why(status, refusal, api_key)
@@ -129,7 +131,7 @@ def failure(response: httpx2.Response, n: int, api_key: str) -> Failure:
 
 
 def _why(status: int, refusal: Refusal, api_key: str) -> str:
-    """The provider's own words, and what to do."""
+    """Return the provider's own words, and what to do."""
     words = without_key(refusal.reason, api_key)
     if status not in (401, 403):
         return f"OpenAI answered {status}: {words or 'no reason given'}"
@@ -138,6 +140,7 @@ def _why(status: int, refusal: Refusal, api_key: str) -> str:
         if cause in f"{refusal.code} {refusal.reason}":
             words = words or without_key(refusal.code, api_key)
             return f"OpenAI denied access ({status}): {words}. {advice}"
+    # Anything else is about the key itself.
     quoted = words and f" It says: {words}."
     if status == 401:
         return f"OpenAI rejected the API key (401). Check OPENAI_API_KEY.{quoted}"
@@ -145,7 +148,8 @@ def _why(status: int, refusal: Refusal, api_key: str) -> str:
 
 
 def without_key(text: str, api_key: str) -> str:
-    """The text without the words that hold the key, or its beginning or end, cut or masked."""
+    """Return the text without the words that hold the key, or its beginning or end, cut or
+    masked."""
     words = [_hidden(word, api_key) for word in text.split()]
     return " ".join(words)[:MAX_REASON]
 
@@ -160,7 +164,7 @@ def _hidden(word: str, api_key: str) -> str:
 
 
 def _is_of_key(piece: str, api_key: str) -> bool:
-    """Whether it is a key, or the beginning, the middle or the end of this one."""
+    """Tell whether it is a key, or the beginning, the middle or the end of this one."""
     if len(api_key) < SHORTEST_SECRET:
         return piece == api_key or piece.startswith("sk-")
     is_middle = len(piece) >= SHORTEST_PIECE and piece in api_key

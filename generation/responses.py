@@ -66,12 +66,13 @@ def read_result(
     *,
     is_deflate: bool = False,
 ) -> Any:
-    """The body of a 200, with its texts or its image where `choices` and `image` look for them,
-    whatever they are wrapped in: compression, another encoding, events of a stream nobody asked
-    for, JSON in JSON, words before or behind it, any depth, an end that is missing. ValueError
-    where there is neither a result nor JSON."""
+    """Return the body of a 200, with its texts or its image where `choices` and `image` look for
+    them, whatever they are wrapped in: compression, another encoding, events of a stream nobody
+    asked for, JSON in JSON, words before or behind it, any depth, an end that is missing.
+    ValueError where there is neither a result nor JSON."""
     text = bodies.decode(bodies.inflate(content, is_deflate=is_deflate), charset)
     documents, is_cut = [], False
+    # Nearly every body is plain JSON; only what is not is searched.
     try:
         body = json.loads(text)
         if _holds_choices(body) or image(body):
@@ -99,13 +100,13 @@ def read_result(
 
 
 def has_result(body: Any) -> bool:
-    """Whether there is some text, or an image."""
+    """Tell whether there is some text, or an image."""
     return bool(image(body)) or any(choice_text(each).strip() for each in choices(body))
 
 
 def _outermost(documents: list[Any], holds: Callable[[Any], bool]) -> list[dict[str, Any]]:
-    """The objects for which this holds and that are in no other, in order; also those of JSON in
-    strings."""
+    """Return the objects for which this holds and that are in no other, in order; also those of
+    JSON in strings."""
     found: list[dict[str, Any]] = []
     waiting = deque(documents)
     while waiting:
@@ -122,7 +123,8 @@ def _outermost(documents: list[Any], holds: Callable[[Any], bool]) -> list[dict[
 
 
 def _images(documents: list[Any]) -> list[dict[str, Any]]:
-    """The image, if there is one: the last that is there itself, else the last URL in a list."""
+    """Return the image, if there is one: the last that is there itself, else the last URL in a
+    list."""
     with_image: list[dict[str, Any]] = []
     with_url: list[dict[str, Any]] = []
     waiting: deque[tuple[Any, bool]] = deque([(documents, False)])
@@ -144,7 +146,7 @@ def _images(documents: list[Any]) -> list[dict[str, Any]]:
 
 
 def _parsed(value: str) -> Any:
-    """The JSON in a string, or the objects in it."""
+    """Return the JSON in a string, or the objects in it."""
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
@@ -152,13 +154,14 @@ def _parsed(value: str) -> Any:
 
 
 def _last(documents: list[Any], name: str, holds: Callable[[Any], bool] | None = None) -> Any:
-    """The value of this name in the last object for which this holds, or that has one at all."""
+    """Return the value of this name in the last object for which this holds, or that has one at
+    all."""
     named = _outermost(documents, holds or (lambda value: dig(value, name) is not None))
     return dig(named[-1:], 0, name)
 
 
 def _counts(value: Any) -> bool:
-    """Whether it has a usage that counts tokens: a wrapper may have one of its own."""
+    """Tell whether it has a usage that counts tokens: a wrapper may have one of its own."""
     return bool(text_usage(value) or image_usage(value))
 
 
@@ -175,10 +178,11 @@ def _is_image(value: Any) -> bool:
 
 
 def _merged(holders: list[dict[str, Any]], is_cut: bool) -> dict[str, Any]:
-    """The choices of all of these, such as the pieces of a stream, by their index. Of several whole
-    answers in one, nobody knows what each was billed at."""
+    """Return the choices of all of these, such as the pieces of a stream, by their index."""
+    # Of several whole answers in one, nobody knows what each was billed at.
     merged: dict[int, dict[str, Any]] = {}
     found: dict[str, Any] = {}
+    # A text may come in pieces, or whole answers one after the other.
     for holder in holders:
         for position, choice in enumerate(choices(holder)):
             index = count(dig(choice, "index"))
@@ -200,7 +204,7 @@ def _merged(holders: list[dict[str, Any]], is_cut: bool) -> dict[str, Any]:
 
 
 def _is_another(choice: Any, whole: dict[str, Any]) -> bool:
-    """Whether it is a text of its own: no piece, and not the whole of what came in pieces."""
+    """Tell whether it is a text of its own: no piece, and not the whole of what came in pieces."""
     text = choice_text(choice)
     if not text or dig(choice, "delta") is not None or whole["in_pieces"]:
         return False
@@ -220,7 +224,7 @@ def _add(choice: Any, whole: dict[str, Any]) -> None:
 
 
 def dig(value: Any, *path: str | int) -> Any:
-    """What lies at the path inside the JSON value; None where the path ends early."""
+    """Return what lies at the path inside the JSON value; None where the path ends early."""
     for step in path:
         if isinstance(value, dict) and isinstance(step, str):
             value = value.get(step)
@@ -232,7 +236,7 @@ def dig(value: Any, *path: str | int) -> Any:
 
 
 def plain_text(value: Any) -> str:
-    """The text, or the texts of parts, however nested, as every database can store it."""
+    """Return the text, or the texts of parts, however nested, as every database can store it."""
     texts: list[str] = []
     waiting = [value]
     while waiting:
@@ -260,7 +264,7 @@ def choices(answer: Any) -> list[Any]:
 
 
 def _choice(value: Any) -> Any:
-    """The choice, also out of a string that holds one."""
+    """Return the choice, also out of a string that holds one."""
     if isinstance(value, str) and value.startswith("{"):
         inside = _parsed(value)
         if isinstance(inside, dict) and inside.keys() & CHOICE:
@@ -269,7 +273,7 @@ def _choice(value: Any) -> Any:
 
 
 def choice_text(choice: Any) -> str:
-    """The copy of a choice, or of a piece of one."""
+    """Return the copy of a choice, or of a piece of one."""
     for part in (dig(choice, "message"), dig(choice, "delta"), choice):
         content = dig(part, "content")
         if isinstance(content, int | float) and not isinstance(content, bool):
@@ -280,7 +284,7 @@ def choice_text(choice: Any) -> str:
 
 
 def finish_reason(choice: Any) -> str | None:
-    """How the text ended: `stop` where it is whole; None where nobody said."""
+    """Say how the text ended: `stop` where it is whole; None where nobody said."""
     given = dig(choice, "finish_reason")
     if not isinstance(given, str):
         return None
@@ -293,7 +297,7 @@ def service_tier(answer: Any) -> str:
 
 
 def image(answer: Any) -> Any:
-    """The image, with its `url` or itself as `b64_json`; None where there is none."""
+    """Return the image, with its `url` or itself as `b64_json`; None where there is none."""
     found = dig(answer, "data", 0)
     if not _is_image(found):
         return None
@@ -301,8 +305,9 @@ def image(answer: Any) -> Any:
 
 
 def image_url(image: Any) -> str | None:
-    """Where the image is: its http(s): URL, or a data: URL with the image itself; None where there
-    is neither."""
+    """Return where the image is: its http(s): URL, or a data: URL with the image itself; None where
+    there is neither."""
+    # One of the two is there; some gateways fill both, or swap them.
     url, encoded = _stripped(dig(image, "url")), _stripped(dig(image, "b64_json"))
     if url.startswith("data:") and not encoded:  # some gateways send one, in either place
         encoded = url
@@ -322,7 +327,7 @@ def _stripped(value: Any) -> str:
 
 
 def reason(answer: Any) -> str:
-    """What a server gives as its reason, wherever it puts it."""
+    """Return what a server gives as its reason, wherever it puts it."""
     if isinstance(answer, list):
         answer = dig(answer, 0)
     for path in REASONS:
@@ -333,12 +338,12 @@ def reason(answer: Any) -> str:
 
 
 def text_usage(answer: Any) -> Usage | None:
-    """The tokens of a text, where the server counted them plausibly."""
+    """Return the tokens of a text, where the server counted them plausibly."""
     return _counted(answer, "prompt", "completion")
 
 
 def added_up(usages: list[Usage]) -> Usage | None:
-    """What several calls took together; a detail that none of them told stays unknown."""
+    """Return what several calls took together; a detail that none of them told stays unknown."""
     if not usages:
         return None
     together = usages[0]
@@ -352,7 +357,7 @@ def added_up(usages: list[Usage]) -> Usage | None:
 
 
 def image_usage(answer: Any) -> Usage | None:
-    """The same for an image: its input and output tokens."""
+    """Return the same for an image: its input and output tokens."""
     return _counted(answer, "input", "output")
 
 
@@ -375,7 +380,7 @@ def _counted(answer: Any, sent: str, received: str) -> Usage | None:
 
 
 def count(value: Any) -> int | None:
-    """The number of tokens; None where it is none."""
+    """Return the number of tokens; None where it is none."""
     if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(MAX_TOKENS)):
         value = int(value)
     if isinstance(value, bool):

@@ -26,6 +26,9 @@ class Usage:
     reasoning_tokens: int | None = None
 
 
+# What is asked for.
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A generation that is asked for. `model` is asked first, `named_model` is the request's own
@@ -65,6 +68,10 @@ class ImageJob(Job):
     image_key: str
 
 
+# What one request to the provider comes to, after all its attempts. Values, not exceptions: of
+# several requests for one job, each has an end of its own.
+
+
 @dataclass(frozen=True)
 class Response:
     """A 200 of the provider: its JSON, the model that was asked, after how many attempts."""
@@ -96,6 +103,9 @@ class Failure:
     @property
     def cost_usd(self) -> Decimal | None:
         return None if self.is_unanswered else Decimal(0)
+
+
+# What the job comes to.
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ class NotTaken(Exception):
         self.reasons = reasons
 
 
+# Copy.
+
+
 class TextRequest(Request):
     prompt: Prompt
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
@@ -71,7 +74,7 @@ class TextRequest(Request):
     )
 
     def job(self, model: str, idempotency_key: str | None) -> TextJob:
-        """The job of this request, for which this model is asked first."""
+        """Return the job of this request, for which this model is asked first."""
         return TextJob(
             model=model,
             named_model=self.model,
@@ -88,8 +91,8 @@ class TextRequest(Request):
 
 
 def fingerprint(body: Request) -> str:
-    """A hash that only the same request has, however its JSON is written. Fields at their default
-    are left out of it, so that fields to come change nothing."""
+    """Return a hash that only the same request has, however its JSON is written."""
+    # Fields at their default are left out of it, so that fields to come change nothing.
     request = f"{type(body).__name__} {body.model_dump_json(exclude_defaults=True)}"
     return hashlib.sha256(request.encode()).hexdigest()
 
@@ -143,7 +146,7 @@ class TextAnswer(BaseModel):
 
     @classmethod
     def of(cls, completed: Completed[TextResult]) -> Self:
-        """The answer that a completed job gives."""
+        """Return the answer that a completed job gives."""
         result = completed.result
         variants = [
             Variant(
@@ -201,6 +204,9 @@ class TextPreview(BaseModel):
         )
 
 
+# Images.
+
+
 class ImageRequest(Request):
     prompt: Prompt
     size: Annotated[
@@ -250,7 +256,7 @@ class ImageRequest(Request):
             )
 
     def job(self, model: str, idempotency_key: str | None) -> ImageJob:
-        """The job of this request, for which this model is asked first."""
+        """Return the job of this request, for which this model is asked first."""
         return ImageJob(
             model=model,
             named_model=self.model,
@@ -299,7 +305,7 @@ class ImageAnswer(BaseModel):
 
     @classmethod
     def of(cls, completed: Completed[ImageResult], image_url: str, size: str) -> Self:
-        """The answer that a completed job gives."""
+        """Return the answer that a completed job gives."""
         result = completed.result
         return cls(
             id=completed.content_ids[0],

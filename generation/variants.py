@@ -31,8 +31,9 @@ CUT_BY = {
 
 
 async def generate(client: OpenAIClient, job: TextJob, messages: Messages) -> TextResult:
-    """The copy that the job asks for. Raises GenerationError where not one variant came, and
+    """Return the copy that the job asks for. Raises GenerationError where not one variant came, and
     KeyError for a model without a price."""
+    # One deadline for all requests of the job, however many they become.
     wanted = job.named_model or client.text.default_model
     ends_at = client.text.ends_at
     outcomes: list[Response | Failure] = []
@@ -62,8 +63,8 @@ def _body(job: TextJob, messages: Messages, n: int, model: str) -> dict[str, Any
 
 
 def _served(outcome: Response | Failure, n: int) -> int:
-    """Of n texts asked for in one request, how many the provider took the request for. Of a
-    response that broke off, all: what is missing may have been billed."""
+    """Of n texts asked for in one request, how many the provider took the request for."""
+    # Of a response that broke off, all: what is missing may have been billed.
     if isinstance(outcome, Failure):
         return 0 if outcome.refuses_n else n
     if responses.dig(outcome.body, responses.BROKE_OFF):
@@ -72,8 +73,9 @@ def _served(outcome: Response | Failure, n: int) -> int:
 
 
 async def _ask_each(client: OpenAIClient, requests: list[Request]) -> list[Response | Failure]:
-    """What each of the requests comes to when all are sent at once. Cancelled, it waits for what
-    they come to then: the responses that are there have been paid for."""
+    """Return what each of the requests comes to when all are sent at once."""
+    # Cancelled, it waits for what they come to then: the responses that are there have been paid
+    # for.
     outcomes: list[Response | Failure] = []
 
     async def ask(request: Request) -> None:
@@ -91,9 +93,10 @@ async def _ask_each(client: OpenAIClient, requests: list[Request]) -> list[Respo
 
 
 def _merged(client: OpenAIClient, job: TextJob, outcomes: list[Response | Failure]) -> TextResult:
-    """The texts of all these requests with the one bill; why one is missing, if so."""
+    """Return the texts of all these requests with the one bill; why one is missing, if so."""
     came = _responses(outcomes)
     failures = [each for each in outcomes if isinstance(each, Failure)]
+    # What may have been billed is the reason that people need most.
     failures.sort(key=lambda failure: not failure.is_unanswered)
     texts: list[WrittenText] = []
     why_missing = [each.reason for each in failures if not each.refuses_n]
@@ -104,6 +107,7 @@ def _merged(client: OpenAIClient, job: TextJob, outcomes: list[Response | Failur
     if not texts:
         is_unanswered = any(each.is_unanswered for each in failures)
         raise GenerationError(why_missing[0], bill, is_unanswered=is_unanswered)
+    # A server may send more than were asked for.
     kept = tuple(texts[: job.n])
     warnings = []
     if len(kept) < job.n:
@@ -127,7 +131,7 @@ def _texts(response: Response) -> list[WrittenText]:
 
 
 def _why_missing(client: OpenAIClient, response: Response) -> list[str]:
-    """Why the response, or a choice of it, holds no text."""
+    """Say why the response, or a choice of it, holds no text."""
     reasons = []
     if responses.dig(response.body, responses.BROKE_OFF):
         reasons.append("OpenAI's answer broke off before its end.")
@@ -138,7 +142,8 @@ def _why_missing(client: OpenAIClient, response: Response) -> list[str]:
 
 
 def _bill(client: OpenAIClient, came: list[Response], failures: list[Failure]) -> Bill:
-    """What all the requests took together; nobody knows a sum of which a part is not known."""
+    """Return what all the requests took together; nobody knows a sum of which a part is not
+    known."""
     outcomes: list[Response | Failure] = [*came, *failures]
     usages: list[Usage] = []
     cost_usd: Decimal | None = Decimal(0)
@@ -175,7 +180,7 @@ def _cost_usd(response: Response, usage: Usage, is_regional: bool) -> Decimal | 
 
 
 def _why_cut(texts: tuple[WrittenText, ...]) -> list[str]:
-    """Which of the texts are not whole and what to do, a sentence or two for each reason."""
+    """Say which of the texts are not whole and what to do, a sentence or two for each reason."""
     numbers: defaultdict[str, list[str]] = defaultdict(list)
     for number, text in enumerate(texts, 1):
         if text.finish_reason and models.is_cut(text.finish_reason):
