@@ -106,7 +106,9 @@ def _end(value: Any) -> datetime:
     """Return a moment; a date alone is included: its last moment."""
     is_date = isinstance(value, str) and re.fullmatch(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}", value)
     moment = _moment(value)
-    return min(moment, datetime.max - timedelta(days=1)) + timedelta(days=1) if is_date else moment
+    if not is_date:
+        return moment
+    return min(moment, datetime.max - timedelta(days=1)) + timedelta(days=1)
 
 
 def invalid(checked: BaseModel, reasons: dict[str, str]) -> ValidationError:
@@ -138,7 +140,9 @@ def _whole_number(value: Any) -> Any:
     # In an address, only digits count: Python would take 1_0 for 10.
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]+", value):
         raise PydanticCustomError("int_parsing", "Should be a whole number")
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def _count(value: float) -> int | float:

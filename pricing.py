@@ -114,7 +114,6 @@ def _price(cell: str) -> Decimal | None:
 
 END_OF_GPT_3_5 = date(2026, 10, 23)
 END_OF_GPT_4 = date(2027, 1, 14)
-
 TEXT_MODELS = {
     "gpt-3.5-turbo": TextModel(_tokens("0.50 - 1.50 -"), None, END_OF_GPT_3_5, "gpt-6-luna", OWNER),
     "gpt-4": TextModel(_tokens("30 - 60 -"), None, END_OF_GPT_3_5, "gpt-6.1-terra", OWNER),
@@ -130,7 +129,6 @@ TEXT_MODELS = {
     "gpt-6.1-sol": TextModel(_tokens("2.00 0.10 10.00 2.50"), "low"),
     "gpt-6.2-sol": TextModel(_tokens("2.00 0.10 10.00 2.50"), "low"),
 }
-
 # Of models that genai-prices prices: their ends, and the successors of what is gone.
 ENDS: dict[str, tuple[date, str | None]] = {
     "gpt-4-turbo": (END_OF_GPT_3_5, "gpt-6.1-terra"),
@@ -264,8 +262,9 @@ def succession(name: str) -> tuple[str, ...]:
 def has_ended(name: str) -> bool:
     """Tell whether OpenAI has shut the model down by today."""
     model = text_model(name) or image_model(name)
-    today = datetime.now(UTC).date()
-    return model is not None and model.retired_on is not None and model.retired_on <= today
+    if model is None or model.retired_on is None:
+        return False
+    return model.retired_on <= datetime.now(UTC).date()
 
 
 def takes_size(model: ImageModel, size: str) -> bool:
@@ -414,7 +413,9 @@ def image_cost_usd(
 def _version(name: str) -> tuple[int, int]:
     """GPT's, such as (5, 4); (0, 0) of any other model."""
     found = re.match(r"gpt-([0-9])(?:\.([0-9]+))?(?![0-9])", name)
-    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+    if found is None:
+        return (0, 0)
+    return (int(found[1]), int(found[2] or 0))
 
 
 def _undated(name: str) -> str:
@@ -446,5 +447,4 @@ def _genai_price(name: str) -> TokenPrice | None:
 
 def _base(price: Any) -> Decimal:
     """Without the tiers for prompts of more than 272,000 tokens, which no request here reaches."""
-    base: Decimal = getattr(price, "base", price)
-    return base
+    return Decimal(getattr(price, "base", price))

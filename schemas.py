@@ -380,7 +380,13 @@ class CostsHistory(BaseModel):
     @classmethod
     def _without_tokens_of_images(cls, history: list[Job]) -> list[Job]:
         none = {name: None for name in Job.model_fields if name.endswith("_tokens")}
-        return [job.model_copy(update=none) if job.job_type == "image" else job for job in history]
+        shown = []
+        for job in history:
+            if job.job_type == "image":
+                shown.append(job.model_copy(update=none))
+            else:
+                shown.append(job)
+        return shown
 
 
 # The service itself.

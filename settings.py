@@ -16,8 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ROOT = Path(__file__).resolve().parent
 # Libraries read these of their own accord: the OpenAI SDK sends the first three with every call.
 READ_BY_LIBRARIES = (
-    *("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
+    "OPENAI_CUSTOM_HEADERS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
 )
 NO_TOKEN = "has spaces or other characters that none has. Copy it again."
 HEADER_LINE = re.compile(r"[\w!#$%&'*+.^`|~-]+:[ -~]*", re.ASCII)

@@ -39,7 +39,12 @@ def wilson_interval(hits: float, trials: float) -> tuple[float, float] | None:
     middle = (rate + weight / 2) / (1 + weight)
     reach = Z * sqrt(rate * (1 - rate) / trials + weight / (4 * trials)) / (1 + weight)
     # At the ends, where the two are equal, only rounding would tell them apart.
-    return middle - reach if hits else 0.0, middle + reach if hits < trials else 1.0
+    lowest, highest = middle - reach, middle + reach
+    if hits == 0:
+        lowest = 0.0
+    if hits == trials:
+        highest = 1.0
+    return lowest, highest
 
 
 def p_value(hits: float, trials: float, other_hits: float, other_trials: float) -> float | None:

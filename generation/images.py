@@ -246,7 +246,11 @@ def sweep(store: ObjectStore, engine: Engine) -> int:
 
 def _flush(path: Path) -> None:
     """Onto the disk: a power cut must not leave a settled job without its image."""
-    for each in (path, path.parent) if os.name == "posix" else (path,):
+    # Windows opens no folder.
+    paths = [path]
+    if os.name == "posix":
+        paths.append(path.parent)
+    for each in paths:
         descriptor = os.open(each, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -100,7 +100,9 @@ class Settlement:
     def status(self) -> models.Status:
         if not isinstance(self.outcome, GenerationError):
             return "completed"
-        return "unknown" if self.outcome.is_unanswered else "failed"
+        if self.outcome.is_unanswered:
+            return "unknown"
+        return "failed"
 
     @property
     def message(self) -> str | None:
@@ -273,9 +275,12 @@ def find(
     made."""
     is_held = JOBS.idempotency_key == idempotency_key
     with_key = select(JOBS).where(or_(is_held, JOBS.released_key == idempotency_key))
-    holder_first = (JOBS.idempotency_key.is_(None), JOBS.id.desc())
-    row = session.scalar(with_key.order_by(*holder_first).limit(1))
-    return row, made_by(session, row.id) if row else []
+    # Who holds it comes first.
+    ordered = with_key.order_by(JOBS.idempotency_key.is_(None), JOBS.id.desc())
+    row = session.scalar(ordered.limit(1))
+    if row is None:
+        return None, []
+    return row, made_by(session, row.id)
 
 
 def variants(
@@ -283,7 +288,9 @@ def variants(
 ) -> Sequence[models.GeneratedContent]:
     """Return what the job of this content made, in order; this alone, where its job is not
     known."""
-    return [content] if content.job_id is None else made_by(session, content.job_id)
+    if content.job_id is None:
+        return [content]
+    return made_by(session, content.job_id)
 
 
 def made_by(session: Session, job_id: int) -> Sequence[models.GeneratedContent]:

@@ -66,7 +66,10 @@ def _served(outcome: Response | Failure, n: int) -> int:
     """Of n texts asked for in one request, how many the provider took the request for."""
     # Of a response that broke off, all: what is missing may have been billed.
     if isinstance(outcome, Failure):
-        return 0 if outcome.refuses_n else n
+        # Any other failure is that of all n.
+        if outcome.refuses_n:
+            return 0
+        return n
     if responses.dig(outcome.body, responses.BROKE_OFF):
         return n
     return min(n, len(responses.choices(outcome.body)) or n)
@@ -148,11 +151,17 @@ def _bill(client: OpenAIClient, came: list[Response], failures: list[Failure]) -
     usages: list[Usage] = []
     cost_usd: Decimal | None = Decimal(0)
     for outcome in outcomes:
-        part_usd = outcome.cost_usd if isinstance(outcome, Failure) else None
-        if isinstance(outcome, Response) and (usage := responses.text_usage(outcome.body)):
+        if isinstance(outcome, Failure):
+            part_usd = outcome.cost_usd
+        elif usage := responses.text_usage(outcome.body):
             usages.append(usage)
             part_usd = _cost_usd(outcome, usage, client.is_regional)
-        cost_usd = None if cost_usd is None or part_usd is None else cost_usd + part_usd
+        else:
+            part_usd = None
+        if cost_usd is None or part_usd is None:
+            cost_usd = None
+        else:
+            cost_usd += part_usd
     return Bill(
         outcomes[0].model,
         cost_usd,

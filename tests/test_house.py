@@ -70,6 +70,16 @@ def test_the_packages_import_neither_each_other_nor_fastapi() -> None:
         assert not package or "fastapi" not in tops, f"{room} imports fastapi"
 
 
+def test_no_room_is_longer_than_450_lines_and_no_function_than_40() -> None:
+    for room, path in ROOMS.items():
+        source = path.read_text()
+        assert len(source.splitlines()) <= (400 if room == "main" else 450), room
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= 40, f"{room}.{node.name} has {lines} lines"
+
+
 def test_no_room_hides_a_module_of_python_or_of_a_library() -> None:
     installed = set(importlib.metadata.packages_distributions())
     assert "dotenv" in installed
