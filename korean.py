@@ -120,6 +120,7 @@ SCHEMAS = {
     "Variant": "한 번에 만든 문안 중 하나와 그 몫의 비용(미국 달러)입니다. 모델이 다 쓰기 전에 끊긴 "
     "문안이면 `cut`이 true이고 `finish_reason`이 이유입니다. 알 수 없으면 둘 다 null입니다.",
     "Content": "생성한 콘텐츠 하나입니다. 이미지의 `result`는 주소입니다.",
+    "Asked": "요청한 내용입니다. `size`와 `quality`는 이미지의 값이고, 나머지는 문안의 값입니다.",
     "ContentHistory": "`total`은 `limit`을 넘는 것까지 조건에 맞는 전체 개수입니다.",
     "ContentItem": "콘텐츠 하나의 모든 정보입니다. 모르는 값은 null입니다. `request`는 요청한 내용, `job`은 "
     "만든 작업, `cost`는 작업 비용 중 이 콘텐츠의 몫(미국 달러), `usage`는 작업 전체의 토큰입니다. "
@@ -135,17 +136,31 @@ SCHEMAS = {
     "정정할 지표의 `timestamp`와 함께 보내세요. 모르는 이름의 항목은 거절합니다.",
     "MetricsAdded": "보낸 지표 중 새로 저장한 개수와, 같은 값으로 이미 받은 개수입니다. 나머지는 `errors`에 "
     "있습니다(목록의 상태 코드는 200입니다). `not_counted`는 어떤 합계에도 들어가지 않는 이름입니다.",
+    "MetricError": "목록의 `index`번째(0부터) 지표가 잘못된 이유입니다. 하나만 보냈을 때의 오류와 같습니다.",
     "Overview": "지표의 합계입니다. `avg_ctr`(클릭/노출), `avg_conversion_rate`(전환/클릭), "
     "`conversion_rate_per_impression`은 퍼센트이고 나눌 수 없으면 0.0입니다. `generation_cost`는 성과가 "
     "등록된 콘텐츠의 생성 비용(미국 달러)이고, 클릭당·전환당 비용은 그 콘텐츠의 클릭과 전환으로 "
     "나눕니다. `unknown_costs`는 비용을 알 수 없는 콘텐츠의 수입니다.",
     "Figures": "콘텐츠의 성과입니다. 비율은 95 % 윌슨 구간과 함께 퍼센트로, 비용은 미국 달러로 나타냅니다.",
+    "ContentFigures": "문안이나 이미지 하나의 성과입니다. 이미지의 `result`는 주소입니다. 모델이 다 쓰기 전에 "
+    "끊긴 문안이면 `cut`이 true입니다.",
+    "GroupFigures": "세그먼트, 톤, 모델, 캠페인 중 하나로 묶은 콘텐츠의 성과를 합한 것입니다. 삭제한 세그먼트는 "
+    "이름이 없습니다. `unknown_costs`는 비용을 알 수 없는 콘텐츠의 수이고, 그 비용은 합계에 들어가지 않습니다.",
     "ContentPage": "마지막 페이지에서는 `next_cursor`가 null입니다.",
+    "GroupPage": "그룹별 성과입니다. 마지막 페이지에서는 `next_cursor`가 null입니다.",
     "Model": "지정할 수 있는 모델입니다. `resolves_to`는 지금 실제로 호출하는 모델로, OpenAI가 모델을 종료한 "
     "뒤에는 후속 모델입니다. `retired_on`은 종료일입니다.",
+    "TextPrice": "100만 토큰당 미국 달러입니다. null이면 다른 입력과 같은 가격입니다.",
+    "ImagePrice": "이미지 한 장당 미국 달러입니다.",
+    "ImageTokenPrice": "100만 토큰당 미국 달러입니다.",
+    "VariantFigures": "문안 하나의 성과를 가장 앞선 문안과 비교합니다. `p_value`는 이만큼 큰 차이가 우연만으로 생길 "
+    "확률(두 비율의 z-검정), `p_value_holm`은 비교한 수만큼 보정한 값(홀름)입니다. 가장 앞선 문안이거나 비교할 "
+    "문안이 없으면 null입니다. 표본이 작으면 `enough_data`가 false이고, 비교에서 빠지며 다른 문안의 "
+    "결과에는 영향을 주지 않습니다.",
     "VariantComparison": "한 번에 만든 문안들입니다. `leader`는 자료가 충분한 다른 모든 문안을 우연으로 보기 "
     "어려울 만큼 앞선 문안의 id이고, 아직 없으면 null입니다.",
     "ServiceStatus": "데이터베이스에 연결할 수 없으면 `status`가 degraded, `database`가 disconnected입니다.",
+    "InvalidField": "요청에서 잘못된 위치와 이유입니다.",
 }
 # By the English of it: fields, tags, and what an error means.
 TEXTS = {
@@ -222,6 +237,7 @@ TEXTS = {
     "The image; it never changes, so it may be cached for good.": "이미지입니다. 바뀌지 않으므로 계속 "
     "캐시해도 됩니다.",
     "Successful Response": "성공 응답입니다.",
+    "The service that this description is from": "이 문서를 제공하는 서비스입니다.",
 }
 OR = " Or: "
 
