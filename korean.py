@@ -51,7 +51,11 @@ OPERATIONS = {
         "콘텐츠 하나의 모든 정보",
         "콘텐츠 하나에 대해 요청한 내용, 비용, 성과를 모두 보여 줍니다.",
     ),
-    "get_image": ("Open an image", "이미지 열기", "보관된 이미지를 엽니다."),
+    "get_image": (
+        "Open an image",
+        "이미지 열기",
+        "생성한 이미지를 엽니다. 보관되어 있는 동안 열립니다.",
+    ),
     "add_metrics": (
         "Report what campaigns did",
         "캠페인 성과 등록",
@@ -110,7 +114,7 @@ SCHEMAS = {
     "적거나 잘렸거나 다른 모델이 응답했다면 `warning`이 이유를 알려 줍니다. `id`는 /content/history, "
     "`job_id`는 /costs/history의 번호입니다. `id`가 null이면 그사이 데이터베이스가 끊겨 서버 로그에만 "
     "남은 문안입니다. `cost`는 모든 문안을 합한 금액(미국 달러)이고, OpenAI가 토큰 수를 모두 알려 주지 "
-    "않았으면 null입니다.",
+    "않았으면 null입니다. `usage`는 OpenAI가 알려 준 토큰 수입니다.",
     "ImageAnswer": "`id`는 /content/history의 번호(서버 로그에만 남았으면 null), `job_id`는 "
     "/costs/history의 번호, `cost`는 미국 달러입니다. `image_url`은 계속 열립니다. 이미지를 보관하지 못한 "
     "경우에만 OpenAI의 주소이고, 언제까지 열리는지 `image_expires_at`이 알려 줍니다. 토큰이 아니라 "
@@ -119,7 +123,8 @@ SCHEMAS = {
     "Usage": "이미지의 토큰은 입력(prompt)과 출력(completion)입니다.",
     "Variant": "한 번에 만든 문안 중 하나와 그 몫의 비용(미국 달러)입니다. 모델이 다 쓰기 전에 끊긴 "
     "문안이면 `cut`이 true이고 `finish_reason`이 이유입니다. 알 수 없으면 둘 다 null입니다.",
-    "Content": "생성한 콘텐츠 하나입니다. 이미지의 `result`는 주소입니다.",
+    "Content": "생성한 콘텐츠 하나입니다. 이미지의 `result`는 주소입니다. 모델이 다 쓰기 전에 끊긴 문안이면 "
+    "`cut`이 true이고 `finish_reason`이 이유입니다. 이미지이거나 알 수 없으면 둘 다 null입니다.",
     "Asked": "요청한 내용입니다. `size`와 `quality`는 이미지의 값이고, 나머지는 문안의 값입니다.",
     "ContentHistory": "`total`은 `limit`을 넘는 것까지 조건에 맞는 전체 개수입니다.",
     "ContentItem": "콘텐츠 하나의 모든 정보입니다. 모르는 값은 null입니다. `request`는 요청한 내용, `job`은 "
@@ -140,8 +145,10 @@ SCHEMAS = {
     "Overview": "지표의 합계입니다. `avg_ctr`(클릭/노출), `avg_conversion_rate`(전환/클릭), "
     "`conversion_rate_per_impression`은 퍼센트이고 나눌 수 없으면 0.0입니다. `generation_cost`는 성과가 "
     "등록된 콘텐츠의 생성 비용(미국 달러)이고, 클릭당·전환당 비용은 그 콘텐츠의 클릭과 전환으로 "
-    "나눕니다. `unknown_costs`는 비용을 알 수 없는 콘텐츠의 수입니다.",
-    "Figures": "콘텐츠의 성과입니다. 비율은 95 % 윌슨 구간과 함께 퍼센트로, 비용은 미국 달러로 나타냅니다.",
+    "나누며 클릭이나 전환이 없으면 null입니다. `unknown_costs`는 비용을 알 수 없는 콘텐츠의 수이고, 그 비용은 합계에 "
+    "들어가지 않습니다.",
+    "Figures": "콘텐츠의 성과입니다. 비율은 퍼센트(나눌 수 없으면 0.0)이고 95 % 윌슨 구간이 함께 있습니다. 비용은 미국 "
+    "달러이고, 알 수 없거나 나눌 수 없으면 null입니다.",
     "ContentFigures": "문안이나 이미지 하나의 성과입니다. 이미지의 `result`는 주소입니다. 모델이 다 쓰기 전에 "
     "끊긴 문안이면 `cut`이 true입니다.",
     "GroupFigures": "세그먼트, 톤, 모델, 캠페인 중 하나로 묶은 콘텐츠의 성과를 합한 것입니다. 삭제한 세그먼트는 "
@@ -149,7 +156,9 @@ SCHEMAS = {
     "ContentPage": "마지막 페이지에서는 `next_cursor`가 null입니다.",
     "GroupPage": "그룹별 성과입니다. 마지막 페이지에서는 `next_cursor`가 null입니다.",
     "Model": "지정할 수 있는 모델입니다. `resolves_to`는 지금 실제로 호출하는 모델로, OpenAI가 모델을 종료한 "
-    "뒤에는 후속 모델입니다. `retired_on`은 종료일입니다.",
+    "뒤에는 후속 모델입니다. `retired_on`은 종료일입니다. `tiers`는 텍스트 모델의 OpenAI 서비스 등급별 가격입니다. "
+    "`qualities`와 `sizes`는 이미지 모델이 받는 품질과 크기이고, `any_size`가 true이면 다른 크기도 받습니다. "
+    "`longest_prompt`는 프롬프트의 최대 글자 수입니다.",
     "TextPrice": "100만 토큰당 미국 달러입니다. null이면 다른 입력과 같은 가격입니다.",
     "ImagePrice": "이미지 한 장당 미국 달러입니다.",
     "ImageTokenPrice": "100만 토큰당 미국 달러입니다.",
@@ -158,7 +167,8 @@ SCHEMAS = {
     "문안이 없으면 null입니다. 표본이 작으면 `enough_data`가 false이고, 비교에서 빠지며 다른 문안의 "
     "결과에는 영향을 주지 않습니다.",
     "VariantComparison": "한 번에 만든 문안들입니다. `leader`는 자료가 충분한 다른 모든 문안을 우연으로 보기 "
-    "어려울 만큼 앞선 문안의 id이고, 아직 없으면 null입니다.",
+    "어려울 만큼(모든 `p_value_holm`이 0.05 미만) 앞선 문안의 id입니다. 아직 없거나 100 %를 넘는 비율이 있으면 "
+    "null입니다.",
     "ServiceStatus": "데이터베이스에 연결할 수 없으면 `status`가 degraded, `database`가 disconnected입니다.",
     "InvalidField": "요청에서 잘못된 위치와 이유입니다.",
 }
@@ -203,7 +213,7 @@ TEXTS = {
     "구별되게 정하세요.",
     "Any JSON object, at most 20 levels deep.": "어떤 JSON 객체든 됩니다. 깊이는 20단계까지입니다.",
     "Write for this segment.": "이 세그먼트에 맞춰 씁니다.",
-    "Tone of voice: 전문적, 친근한, 유머러스, …": "말투입니다.",
+    "Tone of voice: 전문적, 친근한, 유머러스, …": "말투입니다. 예: 전문적, 친근한, 유머러스.",
     "To be worked into the text.": "문안에 넣을 단어입니다.",
     "The text's largest length, in tokens.": "문안의 최대 길이(토큰 수)입니다.",
     "How many variants to write.": "만들 문안의 수입니다.",
