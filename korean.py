@@ -58,8 +58,8 @@ OPERATIONS = {
     ),
     "add_metrics": (
         "Report what campaigns did",
-        "캠페인 성과 등록",
-        "캠페인 성과를 등록합니다. 지표 하나 또는 목록을 보낼 수 있고, 목록에서는 올바른 지표만 "
+        "캠페인 성과 보고",
+        "캠페인 성과를 보고합니다. 수치 하나 또는 목록을 보낼 수 있고, 목록에서는 올바른 수치만 "
         "저장합니다.",
     ),
     "get_analytics_overview": (
@@ -70,7 +70,7 @@ OPERATIONS = {
     "list_content_figures": (
         "Compare contents, or groups of them, by what they did and cost",
         "콘텐츠별·그룹별 성과와 비용",
-        "성과가 등록된 콘텐츠별로, 또는 세그먼트·톤·모델·캠페인별로 묶어 성과와 비용을 보여 줍니다.",
+        "성과가 보고된 콘텐츠별로, 또는 세그먼트·톤·모델·캠페인별로 묶어 성과와 비용을 보여 줍니다.",
     ),
     "compare_variants": (
         "Compare the variants of one text",
@@ -129,22 +129,22 @@ SCHEMAS = {
     "ContentHistory": "`total`은 `limit`을 넘는 것까지 조건에 맞는 전체 개수입니다.",
     "ContentItem": "콘텐츠 하나의 모든 정보입니다. 모르는 값은 null입니다. `request`는 요청한 내용, `job`은 "
     "만든 작업, `cost`는 작업 비용 중 이 콘텐츠의 몫(미국 달러), `usage`는 작업 전체의 토큰입니다. "
-    "`siblings`는 같은 작업의 다른 문안, `performance`는 등록된 성과입니다.",
+    "`siblings`는 같은 작업의 다른 문안, `performance`는 보고된 성과입니다.",
     "Job": "생성 작업 하나입니다. 값이 없는 항목은 생략합니다. `estimated_cost`는 미국 달러이고, 비용을 알 "
     "수 없으면 없습니다. `status`는 pending(진행 중), completed(완료), failed(실패), unknown(응답을 받지 "
     "못했고 청구되었을 수 있음) 중 하나입니다.",
     "CostsHistory": "`total`은 `limit`을 넘는 것까지 조건에 맞는 전체 개수입니다. 이미지 작업의 토큰 수는 "
     "여기에 없고 /content/{id}에 있습니다.",
     "CostsSummary": "비용은 미국 달러입니다. `period`는 집계한 첫 작업부터 마지막 작업까지입니다.",
-    "Metric": "등록할 지표 하나입니다. 캠페인은 `project_id`와 `campaign_id`의 쌍이고, 번호는 직접 정합니다. "
+    "Metric": "보고할 수치 하나입니다. 캠페인은 `project_id`와 `campaign_id`의 쌍이고, 번호는 직접 정합니다. "
     "`event_id`가 있으면 다시 보내도 프로젝트 안에서 한 번만 집계합니다. 정정할 때는 차이를 새 `event_id`로, "
-    "정정할 지표의 `timestamp`와 함께 보내세요. 모르는 이름의 항목은 거절합니다.",
-    "MetricsAdded": "보낸 지표 중 새로 저장한 개수와, 같은 값으로 이미 받은 개수입니다. 나머지는 `errors`에 "
+    "정정할 수치의 `timestamp`와 함께 보내세요. 모르는 이름의 항목은 거부합니다.",
+    "MetricsAdded": "보낸 수치 중 새로 저장한 개수와, 같은 값으로 이미 받은 개수입니다. 나머지는 `errors`에 "
     "있습니다(목록의 상태 코드는 200입니다). `not_counted`는 어떤 합계에도 들어가지 않는 이름입니다.",
-    "MetricError": "목록의 `index`번째(0부터) 지표가 잘못된 이유입니다. 하나만 보냈을 때의 오류와 같습니다.",
-    "Overview": "지표의 합계입니다. `avg_ctr`(클릭/노출), `avg_conversion_rate`(전환/클릭), "
+    "MetricError": "목록의 `index`번째(0부터) 수치가 잘못된 이유입니다. 하나만 보냈을 때의 오류와 같습니다.",
+    "Overview": "수치의 합계입니다. `avg_ctr`(클릭/노출), `avg_conversion_rate`(전환/클릭), "
     "`conversion_rate_per_impression`은 퍼센트이고 나눌 수 없으면 0.0입니다. `generation_cost`는 성과가 "
-    "등록된 콘텐츠의 생성 비용(미국 달러)이고, 클릭당·전환당 비용은 그 콘텐츠의 클릭과 전환으로 "
+    "보고된 콘텐츠의 생성 비용(미국 달러)이고, 클릭당·전환당 비용은 그 콘텐츠의 클릭과 전환으로 "
     "나누며 클릭이나 전환이 없으면 null입니다. `unknown_costs`는 비용을 알 수 없는 콘텐츠의 수이고, 그 비용은 합계에 "
     "들어가지 않습니다.",
     "Figures": "콘텐츠의 성과입니다. 비율은 퍼센트(나눌 수 없으면 0.0)이고 95 % 윌슨 구간이 함께 있습니다. 비용은 미국 "
@@ -166,7 +166,7 @@ SCHEMAS = {
     "확률(두 비율의 z-검정), `p_value_holm`은 비교한 수만큼 보정한 값(홀름)입니다. 가장 앞선 문안이거나 비교할 "
     "문안이 없으면 null입니다. 표본이 작으면 `enough_data`가 false이고, 비교에서 빠지며 다른 문안의 "
     "결과에는 영향을 주지 않습니다.",
-    "VariantComparison": "한 번에 만든 문안들입니다. `leader`는 자료가 충분한 다른 모든 문안을 우연으로 보기 "
+    "VariantComparison": "한 번에 만든 문안들입니다. `leader`는 표본이 충분한 다른 모든 문안을 우연으로 보기 "
     "어려울 만큼(모든 `p_value_holm`이 0.05 미만) 앞선 문안의 id입니다. 아직 없거나 100 %를 넘는 비율이 있으면 "
     "null입니다.",
     "ServiceStatus": "데이터베이스에 연결할 수 없으면 `status`가 degraded, `database`가 disconnected입니다.",
@@ -204,10 +204,10 @@ TEXTS = {
     "나타냅니다. 비용은 이 사용자 앞으로 기록하고, OpenAI에는 해시한 값만 보냅니다.",
     "impressions, clicks, conversions, or another name of your own.": "impressions(노출), clicks(클릭), "
     "conversions(전환) 또는 직접 정한 이름입니다.",
-    "Negative only to correct what was reported before.": "이미 등록한 값을 정정할 때만 음수를 씁니다.",
-    "The text or image it was seen on.": "성과가 난 문안이나 이미지의 id입니다.",
-    "Of what is reported: ISO 8601 with any offset; now, if left out.": "성과가 난 때: 시간대를 붙인 ISO "
-    "8601 형식이고, 생략하면 지금입니다.",
+    "Negative only to correct what was reported before.": "이미 보고한 값을 정정할 때만 음수를 씁니다.",
+    "The text or image it was seen on.": "사람들이 본 문안이나 이미지의 id입니다.",
+    "Of what is reported: ISO 8601 with any offset; now, if left out.": "성과가 발생한 시각: ISO 8601 "
+    "형식이고 시차를 적을 수 있으며, 생략하면 현재 시각입니다.",
     "Your own id of what happened: all that tells its row from others, such as "
     "day/campaign/content/metric.": "직접 정한 이벤트 id입니다. 날짜/캠페인/콘텐츠/지표처럼 다른 행과 "
     "구별되게 정하세요.",
@@ -220,17 +220,17 @@ TEXTS = {
     "Whom copy is written for.": "문안을 읽을 고객층입니다.",
     "Copy and images, and what they can cost beforehand.": "문안과 이미지를 만들고, 비용을 미리 확인합니다.",
     "What was generated.": "생성한 콘텐츠입니다.",
-    "What campaigns did: metrics in, figures out.": "캠페인 성과를 등록하고 분석합니다.",
+    "What campaigns did: metrics in, figures out.": "캠페인 성과를 보고하고 분석합니다.",
     "What can be asked, and its prices.": "쓸 수 있는 모델과 가격입니다.",
     "What generation cost.": "생성 비용입니다.",
     "Whether the service works.": "서비스가 정상인지 확인합니다.",
-    "There is no such segment.": "그런 세그먼트가 없습니다.",
-    "There is no such content.": "그런 콘텐츠가 없습니다.",
-    "There is no such image.": "그런 이미지가 없습니다.",
-    "There is no such content (of one metric; in a list: its error).": "그런 콘텐츠가 없습니다(지표 하나를 "
-    "보낸 경우이고, 목록에서는 그 지표의 오류로 알려 줍니다).",
+    "There is no such segment.": "해당 세그먼트가 없습니다.",
+    "There is no such content.": "해당 콘텐츠가 없습니다.",
+    "There is no such image.": "해당 이미지가 없습니다.",
+    "There is no such content (of one metric; in a list: its error).": "해당 콘텐츠가 없습니다(수치 하나를 "
+    "보낸 경우이고, 목록에서는 그 수치의 오류로 알려 줍니다).",
     "The first request with this Idempotency-Key still runs (Retry-After says when to ask again).": "이 "
-    "Idempotency-Key의 첫 요청을 아직 처리하고 있습니다. 언제 다시 물을지 Retry-After가 알려 줍니다.",
+    "Idempotency-Key의 첫 요청을 아직 처리하고 있습니다. Retry-After에 적힌 시간 뒤에 다시 보내세요.",
     "Nobody knows what the first request with this Idempotency-Key came to.": "이 Idempotency-Key의 첫 "
     "요청이 어떻게 끝났는지 알 수 없습니다.",
     "The request is too large.": "요청이 너무 큽니다.",
@@ -240,9 +240,9 @@ TEXTS = {
     "실패로 기록됩니다.",
     "No OpenAI key is set.": "OpenAI 키가 설정되지 않았습니다.",
     "As many generations run as may; Retry-After says for how long.": "동시에 처리할 수 있는 생성이 가득 "
-    "찼습니다. 언제 다시 보낼지 Retry-After가 알려 줍니다.",
-    "The database is out of reach; Retry-After says for how long.": "데이터베이스에 연결할 수 없습니다. 언제 "
-    "다시 보낼지 Retry-After가 알려 줍니다.",
+    "찼습니다. Retry-After에 적힌 시간 뒤에 다시 보내세요.",
+    "The database is out of reach; Retry-After says for how long.": "데이터베이스에 연결할 수 없습니다. "
+    "Retry-After에 적힌 시간 뒤에 다시 보내세요.",
     "The image store is out of reach.": "이미지 저장소에 연결할 수 없습니다.",
     "The image; it never changes, so it may be cached for good.": "이미지입니다. 바뀌지 않으므로 계속 "
     "캐시해도 됩니다.",
