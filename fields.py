@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    PlainValidator,
     ValidationError,
     WithJsonSchema,
 )
@@ -188,8 +187,8 @@ Timestamp = Annotated[
     datetime, PlainSerializer(_whole_second), Field(examples=["2026-11-23T15:30:00"])
 ]
 MOMENT: JsonDict = {"type": "string", "format": "date-time"}
-Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema(MOMENT)]
-End = Annotated[datetime, PlainValidator(_end), WithJsonSchema(MOMENT)]
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema(MOMENT)]
+End = Annotated[datetime, BeforeValidator(_end), WithJsonSchema(MOMENT)]
 # A whole number is a number too; said as a choice of both, generated clients make two types of it.
 Count = Annotated[
     float, PlainSerializer(_count), WithJsonSchema({"type": "number"}, mode="serialization")

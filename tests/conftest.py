@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -38,6 +39,8 @@ os.environ["XDG_RUNTIME_DIR"] = RUNTIME.name
 (Path(RUNTIME.name) / "python_PostgresServer").mkdir()
 IMAGES = str(Path(RUNTIME.name) / "images")
 
+# A line of Python's own; ours say WARNING.
+WARNED = re.compile(r"^.*Warning: .*$", re.MULTILINE)
 KEY = "sk-test-9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 COFFEE = {
     "prompt": "커피숍을 위한 마케팅 슬로건을 작성해주세요",
@@ -224,6 +227,8 @@ def running(
             service.engine.dispose()
             process.terminate()
             process.wait(timeout=30)
+        # As in the tests themselves, a warning of a library is an error.
+        assert WARNED.findall(service.log.read_text()) == []
 
 
 def answers(service: Service) -> bool:
