@@ -24,6 +24,7 @@ from sqlalchemy import Engine, NullPool, create_engine, insert, select, text
 
 import database
 import models
+from tests.nursery import Forked, nursery
 from tests.stand_in import serving
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Service:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: subprocess.Popen[bytes] | Forked,
         url: str,
         database_url: str,
         image_store: str,
@@ -186,11 +187,27 @@ def database_engine(url: str) -> Engine:
     return create_engine(database.parse_url(url), poolclass=NullPool)
 
 
+def start_uvicorn(
+    environment: dict[str, str], listener: int, log: int, workers: int
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "uvicorn", "main:app"]
+    command += ["--fd", str(listener), "--workers", str(workers)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=log, stderr=log, pass_fds=[listener]
+    )
+
+
 @contextlib.contextmanager
 def running(
-    database_url: str, *, workers: int = 1, ready: bool = True, **environment: Any
+    database_url: str,
+    *,
+    workers: int = 1,
+    ready: bool = True,
+    fresh: bool = False,
+    **environment: Any,
 ) -> Iterator[Service]:
-    """The service started as in the README, with these settings; stopped at the end."""
+    """The service started as in the README, with these settings; stopped at the end. Where it must
+    inherit something of this process, as a `fresh` one; else by a fork, which is quicker."""
     given = {
         "DATABASE_URL": database_url,
         "OPENAI_API_KEY": KEY,
@@ -204,18 +221,13 @@ def running(
         # uvicorn takes any --fd for a Unix socket and leaves this to us; without it each answer
         # comes 40 ms late.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        descriptor = listener.fileno()
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", "main:app"),
-                *("--fd", str(descriptor), "--workers", str(workers)),
-            ],
-            cwd=ROOT,
-            env={**os.environ, **EXAMPLE, **{name: str(value) for name, value in given.items()}},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=[descriptor],
-        )
+        settings = {name: str(value) for name, value in given.items()}
+        everything = {**os.environ, **EXAMPLE, **settings}
+        process: subprocess.Popen[bytes] | Forked
+        if fresh or workers > 1:
+            process = start_uvicorn(everything, listener.fileno(), log.fileno(), workers)
+        else:
+            process = nursery().start(everything, listener.fileno(), log.fileno())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         service = Service(process, url, database_url, given["IMAGE_STORE"], Path(log.name))
         try:

@@ -541,7 +541,7 @@ def test_what_is_in_flight_may_outnumber_the_usual_open_files(
     with contextlib.ExitStack() as stack:
         try:
             url = f"sqlite:///{tmp_path}/a.db"
-            service = stack.enter_context(running(url, OPENAI_BASE_URL=stand_in.url))
+            service = stack.enter_context(running(url, fresh=True, OPENAI_BASE_URL=stand_in.url))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         clients = stack.enter_context(ThreadPoolExecutor(200))
