@@ -7,7 +7,7 @@ UV := uv==0.13.9
 # For every Python from 3.11 and every platform; what is pinned stays, unless ARGS say otherwise.
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(ARGS)
 # Large, and of no use to a type checker: our code imports none of them.
-UNTYPED := httptools psycopg2-binary pygments uvloop
+UNTYPED := httptools psycopg2-binary pygments tzdata uvloop
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test bench lint format lock clean

@@ -233,8 +233,8 @@ def unavailable(error: exc.SQLAlchemyError) -> DatabaseAway | DatabaseRefuses | 
         return None
     lost = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
     if lost and not _code(error).startswith(TAKES_NOTHING):
-        return DatabaseAway(said(error))
-    return DatabaseRefuses(said(error))
+        return DatabaseAway(message_of(error))
+    return DatabaseRefuses(message_of(error))
 
 
 def _is_refusal(error: exc.SQLAlchemyError) -> bool:
@@ -245,7 +245,7 @@ def _is_refusal(error: exc.SQLAlchemyError) -> bool:
     return by_itself or not isinstance(error, mistakes)
 
 
-def said(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return the database's own message, without the statement and its values, psycopg2's hints,
     and a line for each address it tried."""
     words = str(getattr(error, "orig", None) or error).partition("\n")[0]
@@ -302,7 +302,7 @@ def start(engine: Engine) -> None:
         bring_up(engine)
     except DBAPIError as error:
         advice = _advice(engine.url, error)
-        raise SettingsError(f"Cannot use {name}: {said(error)}. {advice}") from error
+        raise SettingsError(f"Cannot use {name}: {message_of(error)}. {advice}") from error
     except alembic.util.CommandError as error:
         raise SettingsError(
             f"Another version of this service made {name}: {error}. "

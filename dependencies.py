@@ -17,15 +17,33 @@ from sqlalchemy.orm import Session
 
 import fields
 import models
+import pricing
 import queries
+from access import keys
+from access.keys import ADMIN, ANYONE
 from analytics import schemas
 from generation import prompts
 from generation.client import OpenAIClient
+from generation.group_commit import GroupCommit
 from generation.ledger import Ledger
 from generation.prompts import Messages
 from generation.results import ImageResult
 from generation.schemas import TextRequest
 from settings import Settings
+
+# What a route wants of the key it is asked with: one to read, and one to write, by its tag.
+NEEDED: dict[str, tuple[str, str]] = {
+    "segments": ("read", "generate"),
+    "generate": ("generate", "generate"),
+    "content": ("read", "generate"),
+    "analytics": ("read", "metrics"),
+    "models": ("read", "generate"),
+    "costs": ("read", "admin"),
+    "keys": ("admin", "admin"),
+    "budgets": ("admin", "admin"),
+}
+# These want none: what the service is, and the images, whose names nobody guesses.
+OPEN_TO_ALL = ("/", "/health", "/images/{name}")
 
 
 class OpenAINotConfigured(Exception):
@@ -35,13 +53,15 @@ class OpenAINotConfigured(Exception):
 @dataclass(frozen=True)
 class Parts:
     """What the service works with from its start to its end. One dependency has all of them: each
-    takes as long as a tenth of a small request."""
+    takes as long as a tenth of a small request. `callers` tells whose a key is, as `door` knows."""
 
     settings: Settings
     engine: Engine
     ledger: Ledger
     images: ObjectStore
     openai: OpenAIClient | None
+    door: keys.Door
+    callers: GroupCommit[str]
 
     def resolve(self, model: str) -> str:
         """Return the model that is asked now where this one is named."""
@@ -59,6 +79,11 @@ class Parts:
     def _segment(self, segment_id: int) -> models.Segment:
         with Session(self.engine, expire_on_commit=False) as session:
             return queries.segment(session, segment_id)
+
+    @property
+    def is_regional(self) -> bool:
+        """Whether the provider bills for one of its regions."""
+        return pricing.is_regional(self.settings.openai_base_url)
 
     def configured(self) -> OpenAIClient:
         """Return the client. Raises OpenAINotConfigured."""
@@ -84,6 +109,11 @@ async def _session(request: Request) -> AsyncIterator[Session]:
             await to_thread.run_sync(session.close, limiter=CapacityLimiter(1))
 
 
+async def _caller(request: Request) -> keys.Caller:
+    caller: keys.Caller = request.state.caller
+    return caller
+
+
 StoredImage = models.GeneratedContent | ImageResult
 
 
@@ -101,6 +131,8 @@ async def _image_url(request: Request) -> Callable[[StoredImage], str]:
 
 # What handlers take.
 Service = Annotated[Parts, Depends(_parts)]
+# Who asks, let in by CheckedRoute.
+Caller = Annotated[keys.Caller, Depends(_caller)]
 # A session for one request; the handler commits.
 Database = Annotated[Session, Depends(_session, scope="function")]
 # An image's address of today, made when it is read: none is stored. A text is its own.
@@ -111,6 +143,10 @@ FIRST: Any = {"first": {"value": 1}}
 EXAMPLES: Any = schemas.METRICS_EXAMPLES
 SegmentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
 ContentId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
+KeyId = Annotated[fields.Id, Path(openapi_examples=FIRST)]
+# The cap of the settings, whose id is 0, can be looked at and not changed.
+BudgetId = Annotated[int, Path(ge=0, le=2_147_483_647, openapi_examples=FIRST), fields.WHOLE]
+AnyBudgetId = Annotated[int, Path(ge=0, le=2_147_483_647), fields.WHOLE]
 Limit = Annotated[int, Query(ge=1, le=1000), fields.WHOLE]
 Metrics = Annotated[schemas.Metrics, Body(openapi_examples=EXAMPLES)]
 IdempotencyKey = Annotated[
@@ -132,29 +168,70 @@ def answer_head(app: FastAPI) -> None:
             app.routes.append(head)
 
 
+def needed(route: APIRoute) -> str | None:
+    """Return the scope that opens this route, "admin" for ADMIN_KEY alone; None: it is open."""
+    if route.path in OPEN_TO_ALL:
+        return None
+    reading, writing = NEEDED[str(route.tags[0])]
+    return reading if route.methods == {"GET"} else writing
+
+
 class CheckedRoute(APIRoute):
-    """A GET that answers JSON refuses a parameter that it does not know, and one sent twice: a
-    filter would be ignored, and the figures look right and be those of everything."""
+    """A route that looks at the key first of all, before it reads the body. A GET that answers JSON
+    refuses a parameter that it does not know, and one sent twice: a filter would be ignored, and
+    the figures look right and be those of everything."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
-        if self.methods != {"GET"} or self.response_field is None:
-            return answer
-        elsewhere = params.Path | params.Header | params.Cookie
-        known = [
-            field.alias
-            for field in get_flat_params(self.dependant)
-            if not isinstance(field.field_info, elsewhere)
-        ]
+        scope = needed(self)
+        known: list[str] | None = None
+        if self.methods == {"GET"} and self.response_field is not None:
+            elsewhere = params.Path | params.Header | params.Cookie
+            known = [
+                field.alias
+                for field in get_flat_params(self.dependant)
+                if not isinstance(field.field_info, elsewhere)
+            ]
 
-        async def answer_known(request: Request) -> Response:
-            if request.scope["query_string"]:
+        async def answer_checked(request: Request) -> Response:
+            if scope:
+                request.state.caller = await _let_in(request, scope)
+            if known is not None and request.scope["query_string"]:
                 sent = [name for name, _ in request.query_params.multi_items()]
                 if wrong := _unknown_parameters(sent, known):
                     raise RequestValidationError(wrong)
             return await answer(request)
 
-        return answer_known
+        return answer_checked
+
+
+async def _let_in(request: Request, scope: str) -> keys.Caller:
+    """Return who asks. Raises KeyMissing, KeyInvalid and KeyTooNarrow."""
+    parts: Parts = request.app.state.parts
+    if parts.door.is_open:
+        if scope == "admin":
+            raise keys.KeyTooNarrow("This takes the ADMIN_KEY, and none is set: set it in .env")
+        return ANYONE
+    key = _sent_key(request)
+    if parts.door.is_admins(key):
+        return ADMIN
+    caller: keys.Caller = await parts.callers.write(key)
+    if caller.key_id is not None and not caller.is_noted:
+        await to_thread.run_sync(parts.door.note_use, caller.key_id)
+    if scope not in caller.scopes:
+        opens = ", ".join(caller.scopes)
+        wanted = "the ADMIN_KEY" if scope == "admin" else f"a key with the scope {scope}"
+        raise keys.KeyTooNarrow(f"This takes {wanted}; this key has: {opens}")
+    return caller
+
+
+def _sent_key(request: Request) -> str:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":  # a proxy in front may have its own
+        key = request.headers.get("x-api-key", "")
+    if not key.strip():
+        raise keys.KeyMissing
+    return key.strip()
 
 
 def _unknown_parameters(sent: Iterable[str], known: Sequence[str]) -> list[dict[str, Any]]:

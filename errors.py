@@ -1,4 +1,4 @@
-"""Every error of the service: its status, its words, and what /docs shows of it."""
+"""Every error of the service: its status, its words, and its answer."""
 
 import logging
 import re
@@ -9,31 +9,28 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from sqlalchemy import exc
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from access.caps import CapReached
+from access.keys import KeyInvalid, KeyMissing, KeyTooNarrow, RateReached
+from access.manage import AmountMissing, BudgetNotFound, BudgetOfSettings, KeyNotFound
 from analytics.ingest import EventIdReused, UnknownContent
 from database import DatabaseAway, DatabaseRefuses, unavailable
 from dependencies import OpenAINotConfigured
-from fields import InvalidField
+from generation.corrections import CostKnown, JobNotFound
 from generation.images import ImageNotFound, StoreUnavailable
 from generation.ledger import JobFailed, KeyInUse, KeyReused, NotAccepting, OutcomeUnknown
 from generation.schemas import NotTaken
-from models import JobType
 from queries import ContentNotFound, SegmentNotFound
 
 # A thousand metrics with the longest Korean names and ids, escaped, fit in.
 MAX_BODY_BYTES = 4_000_000
 RETRY_AFTER = {"Retry-After": "5"}
+WANTS_KEY = {"WWW-Authenticate": "Bearer"}
 REPLAYED = {"Idempotent-Replayed": "true"}
 TOO_LARGE = 413
 HANGUL = re.compile("[가-힣]")
-
-# What a route's `responses` takes.
-Documented = dict[int | str, dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +56,11 @@ KEY_REUSED = {
     "msg": "This Idempotency-Key belongs to a request with another body. Use a new key.",
     "type": "key_reused",
 }
+AMOUNT_MISSING = {
+    "loc": ["body", "cap", "amount_usd"],
+    "msg": "Field required: this key has no cap yet",
+    "type": "missing",
+}
 EVENT_ID_REUSED = {
     "loc": ["event_id"],
     "msg": "This event_id was sent before with other values, and those count. If something new "
@@ -73,9 +75,40 @@ REFUSED_METRICS = {
     EventIdReused: EVENT_ID_REUSED,
 }
 TABLE = (
+    # Who may do what, and how much it may cost.
+    Row(
+        KeyMissing,
+        401,
+        "This service wants a key. Send it as Authorization: Bearer ..., or as X-API-Key.",
+        "No key was sent.",
+        WANTS_KEY,
+    ),
+    Row(
+        KeyInvalid,
+        401,
+        "This key opens nothing: it is mistyped, has ended, or was revoked.",
+        "The key opens nothing.",
+        WANTS_KEY,
+    ),
+    Row(
+        CapReached,
+        402,
+        "{}",
+        "It could cost more than a cap has left; nothing was spent.",
+    ),
+    Row(KeyTooNarrow, 403, "{}.", "The key does not open this, or is another user's."),
+    Row(
+        RateReached,
+        429,
+        "This key may ask for {} generations per minute. Retry-After says when it may again.",
+        "The key has asked too often; Retry-After says when it may again.",
+    ),
     # What is named and not there.
     Row(SegmentNotFound, 404, "Segment not found", "There is no such segment."),
     Row(ContentNotFound, 404, "Content not found", "There is no such content."),
+    Row(JobNotFound, 404, "Job not found", "There is no such job."),
+    Row(KeyNotFound, 404, "Key not found", "There is no such key."),
+    Row(BudgetNotFound, 404, "Budget not found", "There is no such budget."),
     Row(ImageNotFound, 404, "Image not found", "There is no such image."),
     Row(
         UnknownContent,
@@ -99,6 +132,18 @@ TABLE = (
         "once more all the same, use a new key.",
         "Nobody knows what the first request with this Idempotency-Key came to.",
     ),
+    Row(
+        BudgetOfSettings,
+        409,
+        "This is the cap of SERVICE_BUDGET_USD: change the setting, and start the service again.",
+        "It is the cap of the settings.",
+    ),
+    Row(
+        CostKnown,
+        409,
+        "The cost of this job is known, or it still runs. Only what nobody knows can be settled.",
+        "The cost of this job is known, or it still runs.",
+    ),
     # What is wrong with the request itself.
     Row(
         TOO_LARGE,
@@ -107,6 +152,7 @@ TABLE = (
         "The request is too large.",
     ),
     Row(KeyReused, 422, [KEY_REUSED]),
+    Row(AmountMissing, 422, [AMOUNT_MISSING]),
     Row(EventIdReused, 422, [{**EVENT_ID_REUSED, "loc": ["body", "event_id"]}]),
     # The traceback goes to the log, not to the client.
     Row(
@@ -162,95 +208,6 @@ TABLE = (
 ROWS = {row.error: row for row in TABLE}
 
 
-# What /docs shows.
-
-
-class ErrorAnswer(BaseModel):
-    detail: str
-
-
-class InvalidRequest(BaseModel):
-    detail: list[InvalidField]
-
-
-# Where a request may be wrong, and why, for example.
-INVALID = {
-    "name": ("body", "Text must not be blank"),
-    "prompt": ("body", "Text must not be blank"),
-    "metric_value": ("body", "Input should be a finite number"),
-    "segment_id": ("path", "Input should be a whole number"),
-    "content_id": ("path", "Input should be a whole number"),
-    "limit": ("query", "Should be a whole number"),
-    "project_id": ("query", "Should be a whole number"),
-    "user_id": ("query", "Should be a whole number"),
-}
-
-
-def shown(*errors: type[Exception] | Exception, invalid: str | None = None) -> Documented:
-    """Document the errors of a route, and that this field of it may be invalid. The first error of
-    a status is its example; it is an instance where it has something to say."""
-    rows: list[tuple[Row, object]] = [(_row(error), error) for error in errors]
-    documented: Documented = {}
-    if invalid:
-        place, reason = INVALID[invalid]
-        example = [{"loc": [place, invalid], "msg": reason, "type": "value_error"}]
-        description = "The request is not valid; nothing was stored or spent."
-        documented[422] = _response(InvalidRequest, description, example)
-        if place == "body":
-            rows.append((ROWS[TOO_LARGE], None))
-    for row, error in rows:
-        if row.status in documented:
-            documented[row.status]["description"] += f" Or: {row.description}"
-        else:
-            documented[row.status] = _response(ErrorAnswer, row.description, row.detail(error))
-    return documented
-
-
-def _row(error: type[Exception] | Exception) -> Row:
-    return ROWS[type(error) if isinstance(error, Exception) else error]
-
-
-def _response(model: type[BaseModel], description: str, detail: Any) -> dict[str, Any]:
-    example = {"application/json": {"example": {"detail": detail}}}
-    return {"model": model, "description": description, "content": example}
-
-
-REJECTED = "OpenAI rejected the API key (401). Check OPENAI_API_KEY."
-
-
-def _generating(job_type: JobType, *others: type[Exception]) -> Documented:
-    failed = JobFailed(job_type, REJECTED, job_id=342)
-    refused = (OpenAINotConfigured, NotAccepting, DatabaseAway, KeyInUse, OutcomeUnknown)
-    return shown(failed, *refused, *others, invalid="prompt")
-
-
-def reading(filtered_by: str) -> Documented:
-    """Document the errors of a route that reads what this parameter leaves."""
-    return shown(DatabaseAway, invalid=filtered_by)
-
-
-UNAVAILABLE = shown(DatabaseAway)
-WRITING = shown(DatabaseAway, invalid="name")
-ONE_SEGMENT = shown(SegmentNotFound, DatabaseAway, invalid="segment_id")
-CHANGING = shown(SegmentNotFound, DatabaseAway, invalid="name")
-PREVIEWING = shown(SegmentNotFound, DatabaseAway, invalid="prompt")
-GENERATING_TEXT = _generating("text", SegmentNotFound)
-GENERATING_IMAGE = _generating("image")
-ONE_CONTENT = shown(ContentNotFound, DatabaseAway, invalid="content_id")
-REPORTING = shown(UnknownContent, DatabaseAway, invalid="metric_value")
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
-IMAGE_SCHEMA = {"type": "string", "format": "binary"}
-ONE_IMAGE = shown(ImageNotFound, StoreUnavailable)
-ONE_IMAGE[200] = {
-    "description": "The image; it never changes, so it may be cached for good.",
-    "content": {kind: {"schema": IMAGE_SCHEMA} for kind in IMAGE_TYPES},
-}
-# Said here and not declared: FastAPI would add a 422 that never comes.
-IMAGE_NAME = {
-    "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
-}
-
-
 # What is answered.
 
 
@@ -265,12 +222,18 @@ def install(app: FastAPI) -> None:
         RequestValidationError: _answer_invalid,
         NotTaken: _answer_not_taken,
         JobFailed: _answer_job_failed,
+        RateReached: _answer_rate_reached,
         exc.DBAPIError: _answer_database,
         exc.TimeoutError: _answer_database,
     }
     for error, answer in special.items():
         app.add_exception_handler(error, answer)
-    app.add_middleware(BodyLimit)
+
+
+def too_large() -> JSONResponse:
+    """Return the answer to a body that is too large."""
+    row = ROWS[TOO_LARGE]
+    return _json(row.status, row.words)
 
 
 def _json(status: int, detail: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -298,6 +261,18 @@ async def _answer_job_failed(_: Request, error: JobFailed) -> JSONResponse:
     return response
 
 
+async def _answer_rate_reached(_: Request, error: RateReached) -> JSONResponse:
+    """429 with what the IETF's draft and its predecessors call the rate."""
+    response = _answer(ROWS[RateReached], error)
+    limit, seconds = str(error.limit), str(error.retry_after_seconds)
+    response.headers["Retry-After"] = response.headers["RateLimit-Reset"] = seconds
+    response.headers["RateLimit-Limit"] = limit
+    response.headers["RateLimit-Remaining"] = "0"
+    response.headers["RateLimit-Policy"] = f'"minute";q={limit};w=60'
+    response.headers["RateLimit"] = f'"minute";r=0;t={seconds}'
+    return response
+
+
 async def _answer_database(_: Request, error: exc.SQLAlchemyError) -> JSONResponse:
     """503 while the database, or a free connection to it, is out of reach, or it takes nothing."""
     reason = unavailable(error)
@@ -310,7 +285,7 @@ async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResp
     """422 without the rejected input: it may hold what JSON cannot carry."""
     details = []
     for invalid in error.errors():
-        place = [
+        loc = [
             part.encode(errors="replace").decode() if isinstance(part, str) else part
             for part in invalid["loc"]
         ]
@@ -318,8 +293,8 @@ async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResp
         if invalid["type"] in ("model_attributes_type", "model_type"):
             reason = "Send a JSON object, with the header Content-Type: application/json"
         elif invalid["type"] == "json_invalid":
-            reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {place[-1]})"
-        details.append({"loc": place, "msg": reason, "type": invalid["type"]})
+            reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {loc[-1]})"
+        details.append({"loc": loc, "msg": reason, "type": invalid["type"]})
     return _json(422, details)
 
 
@@ -366,23 +341,3 @@ async def _answer_other_method(request: Request, error: HTTPException) -> JSONRe
     if methods:
         allowed = {"Allow": ", ".join(sorted(methods))}
     return _json(405, error.detail, allowed)
-
-
-class BodyLimit:
-    """413 for a body that says it is too large, or says nothing and turns out to be. The server
-    reads no more of a body than it says."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._counting = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._app
-        if scope["type"] == "http":
-            announced = dict(scope["headers"]).get(b"content-length")
-            if announced is None:
-                answer = self._counting
-            elif int(announced) > MAX_BODY_BYTES:
-                row = ROWS[TOO_LARGE]
-                answer = _json(row.status, row.words)
-        await answer(scope, receive, send)

@@ -177,6 +177,10 @@ UserId = Annotated[
     Id | None,
     Field(description="Who it is for: the cost is booked on this user, whom OpenAI sees hashed."),
 ]
+MaxCost = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+    Field(description="In US dollars: what could cost more is refused, and nothing is spent."),
+]
 Key = Annotated[
     str,
     Field(max_length=255, json_schema_extra={"pattern": "^[!-~]+$"}),

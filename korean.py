@@ -36,6 +36,11 @@ OPERATIONS = {
         "프롬프트의 언어로 마케팅 문안을 만듭니다. 세그먼트를 지정하면 그 고객층에 맞춰 씁니다. "
         "문안 `n`개가 작업 하나, 청구 한 건입니다.",
     ),
+    "preview_image": (
+        "Preview the largest cost of an image",
+        "이미지 생성 미리보기와 최대 비용",
+        "이 이미지의 최대 비용을 보여 줍니다. 비용이 들지 않고 아무것도 저장하지 않습니다.",
+    ),
     "generate_image": (
         "Generate an image",
         "이미지 생성",
@@ -92,6 +97,56 @@ OPERATIONS = {
         "작업별 비용 기록",
         "OpenAI 호출과 비용을 최신 순서대로 빠짐없이 보여 줍니다.",
     ),
+    "settle_job": (
+        "Settle what a job of unknown cost did cost",
+        "비용을 알 수 없는 작업의 비용 확정",
+        "비용을 알 수 없던 작업의 실제 비용을 OpenAI 청구서대로 기록합니다. 누가 확정했는지도 남습니다.",
+    ),
+    "create_key": (
+        "Make a key",
+        "API 키 만들기",
+        "API 키를 만듭니다. 키는 이때 한 번만 보여 줍니다.",
+    ),
+    "list_keys": (
+        "List the keys",
+        "API 키 목록",
+        "모든 키와 각 키가 쓴 금액, 남은 금액을 보여 줍니다.",
+    ),
+    "change_key": (
+        "Change a key",
+        "API 키 수정",
+        "보낸 항목만 바꾸고 나머지는 그대로 둡니다.",
+    ),
+    "revoke_key": (
+        "Revoke a key",
+        "API 키 폐기",
+        "키를 폐기합니다. 그 순간부터 어느 워커에서도 쓸 수 없습니다.",
+    ),
+    "create_budget": (
+        "Put a cap on what may be spent",
+        "지출 한도 만들기",
+        "키나 사용자, 또는 서비스 전체가 기간마다 쓸 수 있는 금액의 한도를 정합니다.",
+    ),
+    "list_budgets": (
+        "List the caps",
+        "지출 한도 목록",
+        "모든 한도와 현재 사용 상황을 보여 줍니다.",
+    ),
+    "get_budget": (
+        "Show a cap, day by day",
+        "지출 한도 보기",
+        "한도 하나와, 이번 기간의 날짜별 사용 금액을 보여 줍니다.",
+    ),
+    "change_budget": (
+        "Change a cap",
+        "지출 한도 수정",
+        "보낸 항목만 바꿉니다. 이미 쓴 금액은 그대로 셉니다.",
+    ),
+    "delete_budget": (
+        "Take a cap away",
+        "지출 한도 삭제",
+        "한도를 없앱니다.",
+    ),
     "get_service_status": (
         "Show what this service is and whether it works",
         "서비스 상태",
@@ -114,12 +169,18 @@ SCHEMAS = {
     "적거나 잘렸거나 다른 모델이 응답했다면 `warning`이 이유를 알려 줍니다. `id`는 /content/history, "
     "`job_id`는 /costs/history의 번호입니다. `id`가 null이면 그사이 데이터베이스가 끊겨 서버 로그에만 "
     "남은 문안입니다. `cost`는 모든 문안을 합한 금액(미국 달러)이고, OpenAI가 토큰 수를 모두 알려 주지 "
-    "않았으면 null입니다. `usage`는 OpenAI가 알려 준 토큰 수입니다.",
+    "않았으면 null입니다. `usage`는 OpenAI가 알려 준 토큰 수입니다. `budget_remaining`은 이 요청에 걸리는 "
+    "한도 중 가장 적게 남은 금액(미국 달러)이고, 한도가 없으면 null입니다.",
+    "ImagePreview": "이 요청으로 OpenAI에 요청할 내용과 최대 비용(미국 달러)입니다. 프롬프트는 "
+    "`max_prompt_tokens`를 넘지 않고, 원래 모델과 후속 모델 중 무엇이 그려도 이미지는 "
+    "`max_output_tokens`를 넘지 않습니다. 토큰이 아니라 이미지 단위로 청구하는 모델이면 null입니다. 최대 "
+    "비용을 알 수 없으면 `max_cost`가 null이고, 한도가 있을 때 이런 요청은 거부합니다.",
     "ImageAnswer": "`id`는 /content/history의 번호(서버 로그에만 남았으면 null), `job_id`는 "
     "/costs/history의 번호, `cost`는 미국 달러입니다. `image_url`은 계속 열립니다. 이미지를 보관하지 못한 "
     "경우에만 OpenAI의 주소이고, 언제까지 열리는지 `image_expires_at`이 알려 줍니다. 토큰이 아니라 "
     "이미지 단위로 청구하는 모델이면 `usage`가 null입니다. 지정한 모델 대신 다른 모델이 응답했다면 "
-    "`warning`이 알려 줍니다.",
+    "`warning`이 알려 줍니다. `budget_remaining`은 이 요청에 걸리는 한도 중 가장 적게 남은 금액(미국 "
+    "달러)이고, 한도가 없으면 null입니다.",
     "Usage": "이미지의 토큰은 입력(prompt)과 출력(completion)입니다.",
     "Variant": "한 번에 만든 문안 중 하나와 그 몫의 비용(미국 달러)입니다. 모델이 다 쓰기 전에 끊긴 "
     "문안이면 `cut`이 true이고 `finish_reason`이 이유입니다. 알 수 없으면 둘 다 null입니다.",
@@ -131,8 +192,27 @@ SCHEMAS = {
     "만든 작업, `cost`는 작업 비용 중 이 콘텐츠의 몫(미국 달러), `usage`는 작업 전체의 토큰입니다. "
     "`siblings`는 같은 작업의 다른 문안, `performance`는 보고된 성과입니다.",
     "Job": "생성 작업 하나입니다. 값이 없는 항목은 생략합니다. `estimated_cost`는 미국 달러이고, 비용을 알 "
-    "수 없으면 없습니다. `status`는 pending(진행 중), completed(완료), failed(실패), unknown(응답을 받지 "
-    "못했고 청구되었을 수 있음) 중 하나입니다.",
+    "수 없으면 없습니다. `max_cost`는 나올 수 있는 최대 비용입니다. `status`는 pending(진행 중), "
+    "completed(완료), failed(실패), unknown(응답을 받지 못했고 청구되었을 수 있음) 중 하나입니다. `key_id`는 "
+    "요청한 API 키의 번호, `settled_by`는 나중에 비용을 확정한 사람입니다.",
+    "JobChange": "비용을 알 수 없던 작업의 실제 비용(미국 달러)과 확정하는 사람입니다.",
+    "CapRequest": "`period`마다 쓸 수 있는 금액입니다. total은 다시 시작하지 않는 전체 한도입니다.",
+    "BudgetRequest": "키나 사용자에 대한 한도이고, 둘 다 적지 않으면 서비스 전체의 한도입니다.",
+    "BudgetChange": "보낸 항목만 바뀝니다. 이번 기간에 이미 쓴 금액은 그대로 셉니다.",
+    "CapChange": "보낸 항목만 바뀝니다. 이번 기간에 이미 쓴 금액은 그대로 셉니다.",
+    "Budget": "한도와 이번 기간의 사용 상황입니다. `held`는 진행 중인 요청이 쓸 수 있는 최대 금액, `left`는 "
+    "다음 요청이 쓸 수 있는 금액입니다. `ends_at`에 새로 시작하며, 다시 시작하지 않는 한도이면 시작과 끝이 "
+    "모두 null입니다. SERVICE_BUDGET_USD로 정한 한도는 번호가 0이고, 설정에서만 바꿀 수 "
+    "있습니다.",
+    "BudgetDay": "한도의 시간대로 하루 동안의 작업이 쓴 금액과 잡아 둔 금액입니다.",
+    "BudgetItem": "`days`는 이번 기간에 요청이 있었던 날짜입니다.",
+    "KeyRequest": "`user_id`를 적으면 그 사용자로 생성하고 그 사용자의 기록만 보는 키가 됩니다. `scopes`는 "
+    "키의 권한으로, generate(생성과 세그먼트 변경), metrics(성과 보고), read(조회)입니다.",
+    "KeyChange": "보낸 항목만 바뀝니다. null을 보내면 만료일, 한도, 분당 횟수 제한이 없어집니다. 누구의 "
+    "키인지는 바꿀 수 없으니 새 키를 만드세요.",
+    "Key": "비밀 값을 뺀 키입니다. `spent`는 지금까지 쓴 전체 금액, `left`는 키의 한도에서 남은 금액(한도가 "
+    "없으면 null)입니다. `last_used_at`은 1분 단위로 정확합니다.",
+    "NewKey": "`key`는 이번 한 번만 보여 줍니다. 다시 볼 수 없으니 보관하세요.",
     "CostsHistory": "`total`은 `limit`을 넘는 것까지 조건에 맞는 전체 개수입니다. 이미지 작업의 토큰 수는 "
     "여기에 없고 /content/{id}에 있습니다.",
     "CostsSummary": "비용은 미국 달러입니다. `period`는 집계한 첫 작업부터 마지막 작업까지입니다.",
@@ -246,6 +326,29 @@ TEXTS = {
     "The image store is out of reach.": "이미지 저장소에 연결할 수 없습니다.",
     "The image; it never changes, so it may be cached for good.": "이미지입니다. 바뀌지 않으므로 계속 "
     "캐시해도 됩니다.",
+    "In US dollars: what could cost more is refused, and nothing is spent.": "미국 달러입니다. 이보다 비쌀 수 "
+    "있는 요청은 비용을 쓰지 않고 거부합니다.",
+    "In US dollars.": "미국 달러입니다.",
+    "In which the period begins at midnight: an IANA name.": "기간은 이 시간대의 자정에 시작합니다. IANA "
+    "이름(예: Asia/Seoul)으로 적습니다.",
+    "Generations in one minute, at most.": "1분에 생성할 수 있는 최대 횟수입니다.",
+    "A key of this service, or its ADMIN_KEY.": "이 서비스의 API 키 또는 ADMIN_KEY입니다.",
+    "The same, where Authorization is taken.": "Authorization 헤더를 다른 곳에서 쓸 때 같은 키를 이 헤더로 "
+    "보냅니다.",
+    "Who may do what; ADMIN_KEY opens these.": "누가 무엇을 할 수 있는지 정합니다. ADMIN_KEY가 필요합니다.",
+    "How much may be spent; ADMIN_KEY opens these.": "얼마까지 쓸 수 있는지 정합니다. ADMIN_KEY가 필요합니다.",
+    "No key was sent.": "키를 보내지 않았습니다.",
+    "The key opens nothing.": "쓸 수 없는 키입니다.",
+    "It could cost more than a cap has left; nothing was spent.": "한도에서 남은 금액보다 비쌀 수 있는 "
+    "요청입니다. 비용은 들지 않았습니다.",
+    "The key does not open this, or is another user's.": "이 키에 권한이 없거나 다른 사용자의 키입니다.",
+    "The key has asked too often; Retry-After says when it may again.": "이 키로 너무 자주 요청했습니다. "
+    "Retry-After에 적힌 시간 뒤에 다시 보내세요.",
+    "There is no such job.": "해당 작업이 없습니다.",
+    "There is no such key.": "해당 키가 없습니다.",
+    "There is no such budget.": "해당 한도가 없습니다.",
+    "It is the cap of the settings.": "설정으로 정한 한도입니다.",
+    "The cost of this job is known, or it still runs.": "비용을 이미 아는 작업이거나 아직 진행 중인 작업입니다.",
     "Successful Response": "성공 응답입니다.",
     "The service that this description is from": "이 문서를 제공하는 서비스입니다.",
 }

@@ -1,4 +1,5 @@
-"""The Artify Content Backend: the app, its errors, and every route in the order of the README."""
+"""The Artify Content Backend: the app and its routes; those of campaigns are in outcomes.py, those
+of whoever runs the service in admin.py."""
 
 import asyncio
 import logging
@@ -6,44 +7,48 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from sqlalchemy import delete, exc, select, text, update
 
+import admin
 import analytics.figures
-import analytics.ingest
-import analytics.schemas
 import database
+import documented
 import errors
 import fields
+import limits
 import models
+import outcomes
 import pricing
 import process
 import queries
 import schemas
 import swagger
+from access import keys
 from dependencies import (
+    Caller,
     CheckedRoute,
     ContentId,
     Database,
     IdempotencyKey,
     ImageUrl,
     Limit,
-    Metrics,
     Parts,
     SegmentId,
     Service,
     answer_head,
 )
-from generation import client, images, ledger, records, variants
+from generation import client, images, ledger, lookups, variants
+from generation.group_commit import GroupCommit
 from generation.results import ImageResult, TextResult
 from generation.schemas import (
     MAX_VARIANTS,
     ImageAnswer,
+    ImagePreview,
     ImageRequest,
     TextAnswer,
     TextPreview,
@@ -80,8 +85,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     checking = asyncio.create_task(images.check(store))
     books = ledger.Ledger(engine, settings)
     process.when_told_to_stop(books.stop, settings.drain_seconds + 3 * ledger.LAST_SECONDS)
-    app.state.parts = Parts(settings, engine, books, store, openai)
+    door = keys.Door(engine, settings.admin_key)
+    if door.is_open:
+        log.warning("ADMIN_KEY not set: whoever reaches this service may spend and read everything")
+    # A thread and a transaction for each key that is sent would cost half a request. The database
+    # may have one connection left for all else: this one goes back.
+    callers = GroupCommit[str](engine, door.find_all, keeps_connection=False)
+    app.state.parts = Parts(settings, engine, books, store, openai, door, callers)
     yield
+    await run_in_threadpool(callers.close)
     await books.close()
     checking.cancel()
     if openai:
@@ -92,14 +104,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 router = APIRouter(route_class=CheckedRoute, generate_unique_id_function=lambda route: route.name)
 
 
-@router.get("/segments", tags=["segments"], responses=errors.UNAVAILABLE)
+@router.get("/segments", tags=["segments"], responses=documented.GUARDED)
 def list_segments(db: Database) -> schemas.SegmentList:
     """List all segments, oldest first."""
     segments = db.scalars(select(models.Segment).order_by(models.Segment.id))
     return schemas.SegmentList(segments=[schemas.Segment.model_validate(row) for row in segments])
 
 
-@router.post("/segments", tags=["segments"], responses=errors.WRITING)
+@router.post("/segments", tags=["segments"], responses=documented.WRITING)
 def create_segment(db: Database, body: schemas.SegmentRequest) -> schemas.Segment:
     """Create a segment; `criteria` is any JSON object."""
     now = models.utc_now()
@@ -109,13 +121,13 @@ def create_segment(db: Database, body: schemas.SegmentRequest) -> schemas.Segmen
     return schemas.Segment.model_validate(segment)
 
 
-@router.get("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
+@router.get("/segments/{segment_id}", tags=["segments"], responses=documented.ONE_SEGMENT)
 def get_segment(db: Database, segment_id: SegmentId) -> schemas.Segment:
     """Show one segment."""
     return schemas.Segment.model_validate(queries.segment(db, segment_id))
 
 
-@router.patch("/segments/{segment_id}", tags=["segments"], responses=errors.CHANGING)
+@router.patch("/segments/{segment_id}", tags=["segments"], responses=documented.CHANGING)
 def change_segment(
     db: Database, segment_id: SegmentId, body: schemas.SegmentChange
 ) -> schemas.Segment:
@@ -128,7 +140,7 @@ def change_segment(
 
 
 # Without an example: nothing is to be deleted by pressing "Execute" in Swagger UI alone.
-@router.delete("/segments/{segment_id}", tags=["segments"], responses=errors.ONE_SEGMENT)
+@router.delete("/segments/{segment_id}", tags=["segments"], responses=documented.ONE_SEGMENT)
 def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
     """Delete a segment. What was generated for it stays, and so do its figures."""
     deleted = db.scalar(
@@ -140,30 +152,34 @@ def delete_segment(db: Database, segment_id: fields.Id) -> schemas.Message:
     return schemas.Message(message="Segment deleted successfully")
 
 
-@router.post("/generate/text/preview", tags=["generate"], responses=errors.PREVIEWING)
+@router.post("/generate/text/preview", tags=["generate"], responses=documented.PREVIEWING)
 async def preview_text(service: Service, body: TextRequest) -> TextPreview:
     """Show what would be sent to OpenAI for this text, and the most it can cost; nothing is spent
     or stored."""
-    messages = await service.messages(body)
     model = service.resolve(body.model or service.settings.text_model)
-    regional = pricing.is_regional(service.settings.openai_base_url)
-    return TextPreview.of(body, messages, model, regional=regional)
+    messages = await service.messages(body)
+    return TextPreview.of(body, messages, model, regional=service.is_regional)
 
 
-@router.post("/generate/text", tags=["generate"], responses=errors.GENERATING_TEXT)
+@router.post("/generate/text", tags=["generate"], responses=documented.GENERATING_TEXT)
 async def generate_text(
     service: Service,
+    caller: Caller,
     response: Response,
     body: TextRequest,
     idempotency_key: IdempotencyKey = None,
 ) -> TextAnswer:
     """Generate marketing copy in the language of the prompt, for a segment if one is named: `n`
     variants, which are one job with one bill."""
-    job = body.job(service.resolve(body.model or service.settings.text_model), idempotency_key)
+    model = service.resolve(body.model or service.settings.text_model)
+    job = body.job(model, caller, idempotency_key)
 
-    async def prepare() -> ledger.Call[TextResult]:
+    async def prepare() -> ledger.Prepared[TextResult]:
         messages = await service.messages(body)
-        return partial(variants.generate, service.configured(), job, messages)
+        openai = service.configured()
+        most = TextPreview.of(body, messages, model, regional=service.is_regional).max_cost
+        body.check_cost(most)
+        return ledger.Prepared(partial(variants.generate, openai, job, messages), most)
 
     completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
@@ -171,9 +187,18 @@ async def generate_text(
     return TextAnswer.of(completed)
 
 
-@router.post("/generate/image", tags=["generate"], responses=errors.GENERATING_IMAGE)
+@router.post("/generate/image/preview", tags=["generate"], responses=documented.PREVIEWING_IMAGE)
+async def preview_image(service: Service, body: ImageRequest) -> ImagePreview:
+    """Show what this image can cost at most; nothing is spent or stored."""
+    body.check(service.settings.image_model)
+    model = service.resolve(body.model or service.settings.image_model)
+    return ImagePreview.of(body, model, regional=service.is_regional)
+
+
+@router.post("/generate/image", tags=["generate"], responses=documented.GENERATING_IMAGE)
 async def generate_image(
     service: Service,
+    caller: Caller,
     response: Response,
     image_url: ImageUrl,
     body: ImageRequest,
@@ -181,10 +206,14 @@ async def generate_image(
 ) -> ImageAnswer:
     """Generate one image; it is kept, and `image_url` opens it for good."""
     body.check(service.settings.image_model)
-    job = body.job(service.resolve(body.model or service.settings.image_model), idempotency_key)
+    model = service.resolve(body.model or service.settings.image_model)
+    job = body.job(model, caller, idempotency_key)
 
-    async def prepare() -> ledger.Call[ImageResult]:
-        return partial(images.generate, service.configured(), service.images, job)
+    async def prepare() -> ledger.Prepared[ImageResult]:
+        openai = service.configured()
+        most = ImagePreview.of(body, model, regional=service.is_regional).max_cost
+        body.check_cost(most)
+        return ledger.Prepared(partial(images.generate, openai, service.images, job), most)
 
     completed = await service.ledger.generate(job, prepare)
     if completed.is_replayed:
@@ -192,27 +221,30 @@ async def generate_image(
     return ImageAnswer.of(completed, image_url(completed.result), job.size)
 
 
-@router.get("/content/history", tags=["content"], responses=errors.reading("limit"))
+@router.get("/content/history", tags=["content"], responses=documented.reading("limit"))
 def list_content_history(
     image_url: ImageUrl,
     db: Database,
+    caller: Caller,
     limit: Limit = 50,
     content_type: models.JobType | None = None,
 ) -> schemas.ContentHistory:
     """List what was generated, newest first."""
-    rows, total = queries.newest(db, models.GeneratedContent, limit, content_type=content_type)
+    rows, total = queries.newest_content(db, caller.user_id, limit, content_type)
     history = [schemas.Content.with_result(row, image_url(row)) for row in rows]
     return schemas.ContentHistory(history=history, total=total)
 
 
-@router.get("/content/{content_id}", tags=["content"], responses=errors.ONE_CONTENT)
-def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> schemas.ContentItem:
+@router.get("/content/{content_id}", tags=["content"], responses=documented.ONE_CONTENT)
+def get_content(
+    image_url: ImageUrl, db: Database, caller: Caller, content_id: ContentId
+) -> schemas.ContentItem:
     """Show everything known of one content: its request, its cost, what it did."""
-    content = queries.content(db, content_id)
+    content = queries.content(db, content_id, caller.user_id)
     job = db.get(models.GenJob, content.job_id) if content.job_id else None
     item = schemas.ContentItem.of(content, job, image_url(content))
     item.performance = analytics.figures.performance(db, content)
-    for variant in records.variants(db, content):
+    for variant in lookups.variants(db, content):
         if variant.id != content.id:
             item.siblings.append(schemas.sibling(variant, image_url(variant)))
     return item
@@ -221,8 +253,8 @@ def get_content(image_url: ImageUrl, db: Database, content_id: ContentId) -> sch
 @router.get(
     "/images/{name}",
     tags=["content"],
-    responses=errors.ONE_IMAGE,
-    openapi_extra=errors.IMAGE_NAME,
+    responses=documented.ONE_IMAGE,
+    openapi_extra=documented.IMAGE_NAME,
     response_class=Response,
 )
 async def get_image(service: Service, request: Request) -> Response:
@@ -244,66 +276,9 @@ async def get_image(service: Service, request: Request) -> Response:
     return StreamingResponse(image.stream(IMAGE_CHUNK_BYTES), headers=headers, media_type=kind)
 
 
-@router.post("/analytics/metrics", tags=["analytics"], responses=errors.REPORTING)
-def add_metrics(db: Database, reported: Metrics) -> analytics.schemas.MetricsAdded:
-    """Report what campaigns did: one metric, or a list, of which each good one is stored."""
-    added = analytics.ingest.add(db, reported.metrics)
-    db.commit()
-    if reported.alone and added.refused:
-        raise added.refused[0]
-    refused = {place: [errors.REFUSED_METRICS[type(why)]] for place, why in added.refused.items()}
-    return analytics.schemas.MetricsAdded(
-        accepted=added.accepted,
-        duplicates=added.duplicates,
-        errors=[
-            analytics.schemas.MetricError(index=place, detail=detail)
-            for place, detail in sorted((reported.errors | refused).items())
-        ],
-        not_counted=sorted(added.names - set(analytics.schemas.COUNTED)),
-    )
-
-
-@router.get("/analytics/overview", tags=["analytics"], responses=errors.reading("project_id"))
-def get_analytics_overview(
-    db: Database, wanted: Annotated[analytics.schemas.MetricFilter, Query()]
-) -> analytics.schemas.Overview:
-    """Sum up how campaigns did together, and what their content cost."""
-    return analytics.figures.overview(db, wanted)
-
-
 @router.get(
-    "/analytics/content",
-    tags=["analytics"],
-    responses=errors.reading("project_id"),
-    response_model_exclude_unset=True,
+    "/models", tags=["models"], responses=documented.GUARDED, response_model_exclude_unset=True
 )
-def list_content_figures(
-    image_url: ImageUrl, db: Database, wanted: Annotated[analytics.schemas.ContentQuery, Query()]
-) -> analytics.schemas.ContentPage | analytics.schemas.GroupPage:
-    """Show what each content that was measured did and cost, or all of a segment, tone, model or
-    campaign together."""
-    if wanted.group_by:
-        return analytics.figures.groups(db, wanted)
-    return analytics.figures.content(db, wanted, image_url)
-
-
-@router.get(
-    "/analytics/content/{content_id}/variants",
-    tags=["analytics"],
-    responses=errors.ONE_CONTENT,
-)
-def compare_variants(
-    image_url: ImageUrl,
-    db: Database,
-    content_id: ContentId,
-    wanted: Annotated[analytics.schemas.VariantQuery, Query()],
-) -> analytics.schemas.VariantComparison:
-    """Show the variants of one generation side by side, and the one that leads beyond chance."""
-    variants = records.variants(db, queries.content(db, content_id))
-    return analytics.figures.compare(db, variants, wanted, image_url)
-
-
-@router.get("/models", tags=["models"], response_model_exclude_unset=True)
 def list_models(service: Service) -> schemas.ModelList:
     """List the models that may be named: prices, lifetimes, and who is asked now in their place."""
     defaults = (service.settings.text_model, service.settings.image_model)
@@ -315,31 +290,38 @@ def list_models(service: Service) -> schemas.ModelList:
     return schemas.ModelList(models=models)
 
 
-@router.get("/costs/summary", tags=["costs"], responses=errors.reading("user_id"))
-def get_costs_summary(db: Database, user_id: fields.Id | None = None) -> schemas.CostsSummary:
+@router.get("/costs/summary", tags=["costs"], responses=documented.reading("user_id"))
+def get_costs_summary(
+    db: Database, caller: Caller, user_id: fields.Id | None = None
+) -> schemas.CostsSummary:
     """Sum up what generation cost, over all users or one."""
-    return queries.costs_summary(db, user_id)
+    return queries.costs_summary(db, caller.user(user_id))
 
 
 @router.get(
     "/costs/history",
     tags=["costs"],
-    responses=errors.reading("limit"),
+    responses=documented.reading("limit"),
     response_model_exclude_none=True,
 )
 def list_costs_history(
     db: Database,
+    caller: Caller,
     limit: Limit = 50,
     user_id: fields.Id | None = None,
     job_type: models.JobType | None = None,
 ) -> schemas.CostsHistory:
     """List every call to OpenAI and its cost, newest first."""
-    rows, total = queries.newest(db, models.GenJob, limit, user_id=user_id, job_type=job_type)
+    rows, total = queries.newest_jobs(db, caller.user(user_id), limit, job_type)
     history = [schemas.Job.model_validate(row) for row in rows]
     return schemas.CostsHistory(history=history, total=total)
 
 
-@router.get("/", tags=["service"])
+# Last of all.
+service_router = APIRouter(route_class=CheckedRoute, generate_unique_id_function=lambda r: r.name)
+
+
+@service_router.get("/", tags=["service"])
 def get_service_status(service: Service, db: Database, request: Request) -> schemas.ServiceStatus:
     """Show what this service is, and whether it can do its work."""
     try:
@@ -356,7 +338,7 @@ def get_service_status(service: Service, db: Database, request: Request) -> sche
     )
 
 
-@router.get("/health", tags=["service"])
+@service_router.get("/health", tags=["service"])
 async def check_health() -> schemas.Health:
     """Tell whether this process answers; asks nothing of the database."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -369,8 +351,10 @@ def create_app(settings: Settings) -> FastAPI:
     app = swagger.make_app(lifespan)
     app.state.settings = settings
     # Not included: that would look for each address twice.
-    app.router.routes += router.routes
+    for each in (router, outcomes.router, admin.router, service_router):
+        app.router.routes += each.routes
     errors.install(app)
+    app.add_middleware(limits.BodyLimit)
     answer_head(app)
     return app
 

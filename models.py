@@ -123,7 +123,9 @@ class GenJob(Base):
     at `expires_at` belongs to a process that died. `image_key` is the name, without its ending,
     that its image has in the store, if one was stored. `n` is how many variants of at most
     `max_tokens` were requested. A job that failed and cost nothing has released its
-    `idempotency_key`: another may take it, for the same request.
+    `idempotency_key`: another may take it, for the same request. `max_cost` is the most it can
+    cost, which caps hold for it until it has ended. What nobody knew, a person may have settled:
+    `settled_by`, at `settled_at`.
     """
 
     __tablename__ = "gen_jobs"
@@ -154,6 +156,10 @@ class GenJob(Base):
     max_tokens: Mapped[int | None]
     n: Mapped[int | None]
     released_key: Mapped[str | None] = mapped_column(String(255))
+    key_id: Mapped[int | None]
+    max_cost: Mapped[float | None] = mapped_column(Float)
+    settled_by: Mapped[str | None] = mapped_column(String(255))
+    settled_at: Mapped[datetime | None]
 
 
 class Metric(Base):
@@ -173,6 +179,61 @@ class Metric(Base):
     campaign_id: Mapped[int | None] = mapped_column(BigInteger)
     content_id: Mapped[int | None]
     event_id: Mapped[str | None] = mapped_column(String(255))
+
+
+class ApiKey(Base):
+    """A key that opens some routes: `scopes`, their names with spaces between. It is found by its
+    `prefix`; of the whole, only the SHA-256 is here. With a `user_id`, it is that user's alone.
+    `cap_id` is the budget that was made with it."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    prefix: Mapped[str] = mapped_column(String(32), unique=True)
+    key_hash: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[int | None]
+    scopes: Mapped[str] = mapped_column(String(255))
+    expires_at: Mapped[datetime | None]
+    rate_per_minute: Mapped[int | None]
+    cap_id: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, server_default=UtcNow())
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Budget(Base):
+    """A cap: so many US dollars in each period of this time zone, for one key, for one user, or,
+    with neither, for the whole service."""
+
+    __tablename__ = "budgets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(255))
+    key_id: Mapped[int | None]
+    user_id: Mapped[int | None]
+    amount: Mapped[float] = mapped_column(Float)
+    period: Mapped[str] = mapped_column(String(10))
+    time_zone: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, server_default=UtcNow())
+
+
+class BudgetPeriod(Base):
+    """What the jobs of one period have spent of a budget and hold, in trillionths of a US dollar.
+
+    Its `budget_id` is 0 for the budget of the settings. `alerted` is the share of the budget, in
+    percent, that people were last told of.
+    """
+
+    __tablename__ = "budget_periods"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    budget_id: Mapped[int]
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    spent: Mapped[int] = mapped_column(BigInteger)
+    held: Mapped[int] = mapped_column(BigInteger)
+    alerted: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 def _partial_index(
@@ -197,13 +258,29 @@ _partial_index(
 Index("ix_gen_jobs_newest", Newest(GenJob.created_at), GenJob.id.desc())
 _partial_index("ix_gen_jobs_pending", GenJob.expires_at, where=GenJob.status == "pending")
 _partial_index("ix_gen_jobs_image_key", GenJob.image_key, where=GenJob.image_key.is_not(None))
-# One job holds a key; those that failed unbilled have released theirs, and are found by it still.
-Index("ix_gen_jobs_idempotency_key", GenJob.idempotency_key, unique=True)
+# One job holds an idempotency key, which is the API key's own; those that failed unbilled have
+# released theirs, and are found by it still. A unique index takes two NULLs for different.
+_whose_key = func.coalesce(GenJob.key_id, 0)
+Index("ix_gen_jobs_idempotency_key", _whose_key, GenJob.idempotency_key, unique=True)
 _partial_index(
-    "ix_gen_jobs_released_key", GenJob.released_key, where=GenJob.released_key.is_not(None)
+    "ix_gen_jobs_released_key",
+    _whose_key,
+    GenJob.released_key,
+    where=GenJob.released_key.is_not(None),
+)
+# How many generations a key asked for in the last minute; what it spent.
+_partial_index(
+    "ix_gen_jobs_key", GenJob.key_id, GenJob.created_at, where=GenJob.key_id.is_not(None)
 )
 
-# A unique index takes two NULLs for different.
+Index(
+    "ix_budget_periods_period",
+    BudgetPeriod.budget_id,
+    BudgetPeriod.starts_at,
+    BudgetPeriod.ends_at,
+    unique=True,
+)
+
 _partial_index(
     "ix_metrics_event",
     func.coalesce(Metric.project_id, 0),

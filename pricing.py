@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Decimal
-from itertools import product
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -221,11 +220,11 @@ def text_model(name: str) -> TextModel | None:
     """Return the text model of this name, dated or not; None where no price is known."""
     if name in TEXT_MODELS:
         return TEXT_MODELS[name]
-    undated = TEXT_MODELS.get(_undated(name))
+    model = TEXT_MODELS.get(undated(name))
     price = _genai_price(name)
     if price is None:
-        return undated
-    row = undated or TextModel(price)
+        return model
+    row = model or TextModel(price)
     retired_on, successor = ENDS.get(name, (None, row.successor))
     effort = row.reasoning_effort
     return TextModel(price, effort, retired_on, successor, GENAI_PRICES, checked_on=None)
@@ -233,7 +232,7 @@ def text_model(name: str) -> TextModel | None:
 
 def image_model(name: str) -> ImageModel | None:
     """Return the image model of this name, dated or not; None where no price is known."""
-    return IMAGE_MODELS.get(name) or IMAGE_MODELS.get(_undated(name))
+    return IMAGE_MODELS.get(name) or IMAGE_MODELS.get(undated(name))
 
 
 def text_models(default: str) -> dict[str, TextModel]:
@@ -297,14 +296,14 @@ def tier_price(name: str, tier: str = "") -> TokenPrice | None:
     kind = TIER_NAMES.get(tier)
     if kind is None:
         return None
-    undated = _undated(name)
+    plain = undated(name)
     own = TIERS.get(name)
     # A snapshot has the tiers of its model where it has its price.
-    if own is None and (model := text_model(undated)) and model.price == row.price:
-        own = TIERS.get(undated)
+    if own is None and (model := text_model(plain)) and model.price == row.price:
+        own = TIERS.get(plain)
     if own is not None:
         return own.get(kind)
-    if _version(name) < FACTORS_FROM or (kind == "flex" and undated in WITHOUT_FLEX):
+    if _version(name) < FACTORS_FROM or (kind == "flex" and plain in WITHOUT_FLEX):
         return None
     return row.price.times(FACTORS[kind])
 
@@ -354,18 +353,6 @@ def text_cost_usd(
     uncounted_tokens = max(0, total_tokens - prompt_tokens - completion_tokens)
     cost += max(dearest_input_usd, price.output_usd) * uncounted_tokens
     return cost / 1_000_000
-
-
-def largest_text_cost_usd(
-    model: str, prompt_tokens: int, completion_tokens: int, *, regional: bool = False
-) -> Decimal:
-    """Return the most that so many tokens can cost, whatever the cache does, at whichever tier and
-    by whichever model of the succession they are answered. KeyError for a model without a price."""
-    costs = []
-    for name, tier, written in product(succession(model), ("", "priority"), (0, prompt_tokens)):
-        tokens = (prompt_tokens, completion_tokens, 0, written)
-        costs.append(text_cost_usd(name, *tokens, tier=tier, regional=regional))
-    return max(filter(None, costs))
 
 
 def shares_usd(cost_usd: Decimal | None, count: int) -> list[Decimal | None]:
@@ -418,8 +405,8 @@ def _version(name: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2] or 0))
 
 
-def _undated(name: str) -> str:
-    """Without the date of a snapshot: gpt-4o-2024-08-06, gpt-4-0613."""
+def undated(name: str) -> str:
+    """Return the model's name without the date of a snapshot: gpt-4o-2024-08-06, gpt-4-0613."""
     return re.sub(r"-([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4})$", "", name)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 import models
@@ -32,25 +32,59 @@ def segment(session: Session, segment_id: int) -> models.Segment:
     return found
 
 
-def content(session: Session, content_id: int) -> models.GeneratedContent:
-    """Find what was generated. Raises ContentNotFound."""
-    found = session.get(models.GeneratedContent, content_id)
+def content(session: Session, content_id: int, user_id: int | None) -> models.GeneratedContent:
+    """Find what was generated, for this user where one is named. Raises ContentNotFound."""
+    query = _of_user(select(models.GeneratedContent), user_id)
+    found = session.scalar(query.where(models.GeneratedContent.id == content_id))
     if found is None:
         raise ContentNotFound
     return found
 
 
-def newest(
-    session: Session, table: type[Dated], limit: int, **values: int | str | None
+def job(session: Session, job_id: int) -> models.GenJob:
+    """Find the job, which is there."""
+    return session.get_one(models.GenJob, job_id, populate_existing=True)
+
+
+def newest_content(
+    session: Session, user_id: int | None, limit: int, content_type: str | None
+) -> tuple[Sequence[models.GeneratedContent], int]:
+    """Return what was generated last, of this type and for this user where they are named, and how
+    many there are beyond the limit too."""
+    query = _of_user(select(models.GeneratedContent), user_id)
+    if content_type is not None:
+        query = query.where(models.GeneratedContent.content_type == content_type)
+    return _newest(session, models.GeneratedContent, query, limit)
+
+
+def newest_jobs(
+    session: Session, user_id: int | None, limit: int, job_type: str | None
+) -> tuple[Sequence[models.GenJob], int]:
+    """Return the last jobs in the same way."""
+    query = select(models.GenJob)
+    if user_id is not None:
+        query = query.where(models.GenJob.user_id == user_id)
+    if job_type is not None:
+        query = query.where(models.GenJob.job_type == job_type)
+    return _newest(session, models.GenJob, query, limit)
+
+
+def _of_user(
+    query: Select[models.GeneratedContent], user_id: int | None
+) -> Select[models.GeneratedContent]:
+    if user_id is None:
+        return query
+    jobs = select(models.GenJob.id).where(models.GenJob.user_id == user_id)
+    return query.where(models.GeneratedContent.job_id.in_(jobs))
+
+
+def _newest(
+    session: Session, table: type[Dated], query: Select[Dated], limit: int
 ) -> tuple[Sequence[Dated], int]:
-    """Return the newest rows whose columns have these values (None stands for any), and how many
-    there are beyond the limit too."""
-    filters = {name: value for name, value in values.items() if value is not None}
     # Counted apart: a window over all rows would read what the page does not show.
-    total = session.scalar(select(func.count()).select_from(table).filter_by(**filters))
+    total = session.scalar(query.with_only_columns(func.count(), maintain_column_froms=True))
     newest_first = (table.created_at.desc().nulls_last(), table.id.desc())
-    query = select(table).filter_by(**filters).order_by(*newest_first).limit(limit)
-    return session.scalars(query).all(), total or 0
+    return session.scalars(query.order_by(*newest_first).limit(limit)).all(), total or 0
 
 
 def costs_summary(session: Session, user_id: int | None) -> schemas.CostsSummary:

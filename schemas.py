@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     field_validator,
+    model_validator,
 )
 
 import models
@@ -24,7 +25,7 @@ from fields import (
     Request,
     Timestamp,
 )
-from generation import records
+from generation import lookups
 from generation.schemas import Usage, Variant
 
 # Segments.
@@ -165,11 +166,14 @@ class CostsSummary(BaseModel):
 
 class Job(BaseModel):
     """One generation; a field without a value is left out. `estimated_cost` is in US dollars and
-    absent where the cost is unknown. `status` is pending, completed, failed (nothing came of it) or
-    unknown (it went out and no answer came back: it may have been billed)."""
+    absent where the cost is unknown: then `max_cost` is the most that it can be. `status` is
+    pending, completed, failed (nothing came of it) or unknown (it went out and no answer came back:
+    it may have been billed). `key_id` is the API key that asked; `settled_by` is who said
+    afterwards what it did cost."""
 
     id: int
     user_id: int | None = None
+    key_id: int | None = None
     job_type: str
     model: str
     prompt: str
@@ -179,6 +183,7 @@ class Job(BaseModel):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     estimated_cost: Dollars | None = None
+    max_cost: Dollars | None = None
     status: str | None = None
     error_message: str | None = None
     attempts: int | None = None
@@ -187,6 +192,14 @@ class Job(BaseModel):
     quality: str | None = None
     created_at: Timestamp | None = None
     completed_at: Timestamp | None = None
+    settled_by: str | None = None
+    settled_at: Timestamp | None = None
+
+    @model_validator(mode="after")
+    def _has_one_cost(self) -> Self:
+        if self.estimated_cost is not None:
+            self.max_cost = None
+        return self
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -210,6 +223,18 @@ class Job(BaseModel):
                 }
             ]
         },
+    )
+
+
+class JobChange(Request):
+    """What a job of unknown cost did cost, in US dollars, and who says so."""
+
+    cost: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
+    settled_by: Name
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"cost": 0.04, "settled_by": "김민지"}]},
     )
 
 
@@ -265,7 +290,7 @@ class ContentItem(Content):
         item.request = request = Asked.model_validate(content)
         if job:
             item.job = Job.model_validate(job)
-            item.usage = Usage.of(records.usage(job))
+            item.usage = Usage.of(lookups.usage(job))
             item.size = request.size = job.size
             item.quality = request.quality = job.quality
             request.max_tokens, request.n = job.max_tokens, job.n

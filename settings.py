@@ -1,11 +1,14 @@
 """The settings of the service: the environment, and `.env`, which the environment wins over."""
 
+import functools
 import os
 import re
 import ssl
 import tomllib
+import zoneinfo
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from dotenv import load_dotenv
@@ -40,14 +43,15 @@ def _token(value: str) -> str:
     return value
 
 
-def _address(example: str) -> AfterValidator:
+def _address(example: str, *, has_query: bool = False) -> AfterValidator:
     """Take an http(s) address, without a slash at its end."""
 
     def check(url: str) -> str:
         try:
             parts = urlsplit(url)
             found = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-            usable = found and not (parts.query or parts.fragment or " " in parts.geturl())
+            usable = found and not (parts.fragment or " " in parts.geturl())
+            usable = usable and (has_query or not parts.query)
         except ValueError:
             usable = False
         if not usable:
@@ -57,15 +61,29 @@ def _address(example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _place(place: str) -> str:
+def _location(location: str) -> str:
     """Return a bucket's URL, or a folder, which is looked for beside this file."""
-    return place if "://" in place else str(ROOT / place)
+    return location if "://" in location else str(ROOT / location)
+
+
+def time_zone(name: str) -> str:
+    """Take the IANA name of a time zone. Raises ValueError."""
+    if name not in _time_zones():
+        raise ValueError("must be a time zone such as Asia/Seoul, America/New_York or UTC.")
+    return name
+
+
+@functools.cache
+def _time_zones() -> set[str]:
+    return zoneinfo.available_timezones()
 
 
 Token = Annotated[str, AfterValidator(_token)]
 OpenAIAddress = Annotated[str, _address("https://host/v1 or http://localhost:9000/v1")]
-Place = Annotated[str, AfterValidator(_place)]
+StoreLocation = Annotated[str, AfterValidator(_location)]
 PublicAddress = Annotated[str, _address("https://copy.example.com")]
+WebhookAddress = Annotated[str, _address("https://hooks.slack.com/services/…", has_query=True)]
+TimeZone = Annotated[str, AfterValidator(time_zone)]
 Seconds = Annotated[float, Field(ge=0.1, le=3600)]
 
 
@@ -78,8 +96,14 @@ class Settings(BaseSettings):
     openai_base_url: OpenAIAddress | None = None
     text_model: str = "gpt-3.5-turbo"
     image_model: str = "dall-e-3"
-    image_store: Place = "images"
+    image_store: StoreLocation = "images"
     public_base_url: PublicAddress | None = None
+    # Who may spend, and how much.
+    admin_key: Annotated[Token | None, Field(repr=False)] = None
+    service_budget_usd: Annotated[Decimal | None, Field(ge=0, le=1_000_000)] = None
+    service_budget_period: Literal["day", "week", "month", "total"] = "month"
+    service_budget_time_zone: TimeZone = "UTC"
+    alert_webhook_url: Annotated[WebhookAddress | None, Field(repr=False)] = None
     # How python main.py serves.
     host: str = "0.0.0.0"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -126,10 +150,12 @@ def _reason(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return f"{name} {error['ctx']['error']}"
     field = Settings.model_fields[name.lower()]
+    if error["type"] == "literal_error":
+        return f"{name} must be one of {', '.join(get_args(field.annotation))}."
     lowest, highest = field.metadata
     what = "a whole number" if field.annotation is int else "a number"
     value = str(error["input"]).strip()
-    return f"{name} must be {what} from {lowest.ge:g} to {highest.le:g}; it is {value!r}."
+    return f"{name} must be {what} from {lowest.ge:.9g} to {highest.le:.9g}; it is {value!r}."
 
 
 def _take_off_quotes() -> None:

@@ -24,7 +24,22 @@ TAGS = {
     "analytics": "What campaigns did: metrics in, figures out.",
     "models": "What can be asked, and its prices.",
     "costs": "What generation cost.",
+    "keys": "Who may do what; ADMIN_KEY opens these.",
+    "budgets": "How much may be spent; ADMIN_KEY opens these.",
     "service": "Whether the service works.",
+}
+SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of this service, or its ADMIN_KEY.",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same, where Authorization is taken.",
+    },
 }
 
 
@@ -51,8 +66,22 @@ def make_app(lifespan: Any) -> FastAPI:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """Describe the API in both languages; made once, when it is first asked for."""
     if app.openapi_schema is None:
+        _add_security(FastAPI.openapi(app), is_open=app.state.settings.admin_key is None)
         korean.add_to(FastAPI.openapi(app))
     return FastAPI.openapi(app)
+
+
+def _add_security(document: dict[str, Any], *, is_open: bool) -> None:
+    """Say which routes take a key: all that answer 401. Without an ADMIN_KEY, they work without
+    one too."""
+    document["components"]["securitySchemes"] = SCHEMES
+    ways: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
+    if is_open:
+        ways.append({})
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            if "401" in operation["responses"]:
+                operation["security"] = ways
 
 
 async def show_redoc(request: Request) -> HTMLResponse:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Label,
     Numeric,
     Row,
+    Select,
     SQLColumnExpression,
     String,
     Subquery,
@@ -119,10 +120,17 @@ def overview(session: Session, wanted: schemas.MetricFilter) -> schemas.Overview
 
 
 def content(
-    session: Session, wanted: schemas.ContentQuery, address_of: AddressOf
+    session: Session,
+    wanted: schemas.ContentQuery,
+    address_of: AddressOf,
+    user_id: int | None = None,
 ) -> schemas.ContentPage:
-    """Return a page of the figures of each content that was measured."""
-    sums = _sums(wanted, PER_CONTENT)
+    """Return a page of the figures of each content that was measured, or of this user's."""
+    only = None
+    if user_id is not None:
+        jobs = select(models.GenJob.id).where(models.GenJob.user_id == user_id)
+        only = select(CONTENT.id).where(CONTENT.job_id.in_(jobs))
+    sums = _sums(wanted, PER_CONTENT, only)
     rows, next_cursor = _page(session, wanted, sums, _keys(None, sums))
     ids = [row.content_id for row in rows]
     contents = session.scalars(select(CONTENT).where(CONTENT.id.in_(ids)))
@@ -193,7 +201,7 @@ def compare(
 def _sums(
     wanted: schemas.MetricFilter,
     per: Sequence[SQLColumnExpression[Any]],
-    only: Sequence[int] | None = None,
+    only: Sequence[int] | Select[int] | None = None,
 ) -> CTE:
     """Return impressions, clicks and conversions per these columns, of the metrics that are wanted,
     or of those on this content alone."""

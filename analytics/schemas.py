@@ -109,7 +109,7 @@ METRICS = TypeAdapter(list[Metric])
 
 @dataclass(frozen=True)
 class Reported:
-    """The metrics of one request by their place in it, and what is wrong with the others. `alone`:
+    """The metrics of one request by their index in it, and what is wrong with the others. `alone`:
     it is one metric, and not a list."""
 
     metrics: dict[int, Metric]
@@ -128,12 +128,12 @@ def _reported(body: Any) -> Reported:
         return Reported(dict(enumerate(METRICS.validate_python(body))), errors)
     except ValidationError as error:
         for wrong in error.errors(include_url=False, include_input=False):
-            place, *loc = wrong["loc"]
+            index, *loc = wrong["loc"]
             reason = "Should be an object" if wrong["type"] == "model_type" else wrong["msg"]
             detail = {"loc": loc, "msg": reason, "type": wrong["type"]}
-            errors.setdefault(int(place), []).append(detail)
-    good = {place: each for place, each in enumerate(body) if place not in errors}
-    return Reported({place: Metric.model_validate(each) for place, each in good.items()}, errors)
+            errors.setdefault(int(index), []).append(detail)
+    good = {index: each for index, each in enumerate(body) if index not in errors}
+    return Reported({index: Metric.model_validate(each) for index, each in good.items()}, errors)
 
 
 # The variants that the example of /generate/text makes on an empty database, in one campaign.
@@ -167,7 +167,7 @@ METRICS_EXAMPLES = {
 
 
 class MetricError(BaseModel):
-    """What is wrong with the metric at this place of the list, as of a request by itself."""
+    """What is wrong with the metric at this index of the list, as of a request by itself."""
 
     index: int = Field(examples=[3])
     detail: list[InvalidField]

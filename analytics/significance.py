@@ -22,7 +22,7 @@ class Comparison:
     """Some rates, each against the one in front, which is the highest of those that take part.
     `enough` tells who does: whose trials are enough for the test to err as seldom as it says.
     `p_values` are those of the z-tests and, `adjusted` for their number, of those that take part;
-    None where there is nothing to compare. `leader` is the place of the one in front if it is ahead
+    None where there is nothing to compare. `leader` is the index of the one in front if it is ahead
     of all beyond chance."""
 
     leader: int | None
@@ -65,9 +65,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values adjusted for their number by Holm's step-down method, in their order."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        adjusted[place] = largest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        adjusted[index] = largest
     return adjusted
 
 
@@ -76,18 +76,18 @@ def compare(counts: Sequence[Counts]) -> Comparison:
     enough = _enough(counts)
     p_values: list[float | None] = [None] * len(counts)
     adjusted: list[float | None] = [None] * len(counts)
-    taking_part = [place for place, is_enough in enumerate(enough) if is_enough]
+    taking_part = [index for index, is_enough in enumerate(enough) if is_enough]
     if not taking_part:
         return Comparison(None, enough, p_values, adjusted)
     # The higher rate is in front; of equal ones, the one that was seen more often.
-    front = max(taking_part, key=lambda place: _rate_and_trials(counts[place]))
-    for place, each in enumerate(counts):
-        if place != front:
-            p_values[place] = p_value(*counts[front], *each)
-    tested = {place: p for place in taking_part if (p := p_values[place]) is not None}
+    front = max(taking_part, key=lambda index: _rate_and_trials(counts[index]))
+    for index, each in enumerate(counts):
+        if index != front:
+            p_values[index] = p_value(*counts[front], *each)
+    tested = {index: p for index in taking_part if (p := p_values[index]) is not None}
     corrected = holm(list(tested.values()))
-    for place, p_holm in zip(tested, corrected, strict=True):
-        adjusted[place] = p_holm
+    for index, p_holm in zip(tested, corrected, strict=True):
+        adjusted[index] = p_holm
     # Nobody is ahead of a rate above 100 %, however few trials it has.
     is_beaten = any(hits > trials >= 0 for hits, trials in counts)
     leads = max(corrected, default=1.0) < ALPHA and not is_beaten

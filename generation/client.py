@@ -149,11 +149,13 @@ class OpenAIClient:
         """Return the provider's words without those that hold the key or a piece of it."""
         return refusals.without_key(text, self._api_key)
 
-    def substitutions(self, endpoint: Endpoint, job: Job, came: Iterable[Response]) -> list[str]:
+    def substitutions(
+        self, endpoint: Endpoint, job: Job, answered: Iterable[Response]
+    ) -> list[str]:
         """Say which other model worked in place of the one that was named, or of a default that has
         not ended: where one has, its successor is what was to be expected."""
         wanted = job.named_model or endpoint.default_model
-        others = dict.fromkeys(each.model for each in came if each.model != wanted)
+        others = dict.fromkeys(each.model for each in answered if each.model != wanted)
         if not others or (job.named_model is None and pricing.has_ended(wanted)):
             return []
         return [

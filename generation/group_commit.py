@@ -28,12 +28,18 @@ class Waiting(NamedTuple):
 
 class GroupCommit(Generic[Entry]):
     """Writes entries with `write`, a function that takes a connection inside a transaction and a
-    group of entries and returns one result for each, in their order. Close it at the end."""
+    group of entries and returns one result for each, in their order. It keeps its connection from
+    group to group, where it is to. Close it at the end."""
 
     def __init__(
-        self, engine: Engine, write: Callable[[Connection, Sequence[Entry]], Sequence[Any]]
+        self,
+        engine: Engine,
+        write: Callable[[Connection, Sequence[Entry]], Sequence[Any]],
+        *,
+        keeps_connection: bool = True,
     ) -> None:
         self._engine = engine
+        self._keeps_connection = keeps_connection
         self._write = write
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
@@ -70,6 +76,9 @@ class GroupCommit(Generic[Entry]):
             waiting = [each for each in group if each and not each.written.done()]
             # Those whose caller has given up are written no more.
             outcomes = self._commit([each.entry for each in waiting])
+            if self._connection and not self._keeps_connection:
+                self._connection.close()
+                self._connection = None
             self._loop.call_soon_threadsafe(_deliver, waiting, outcomes)
         if self._connection:
             self._connection.close()

@@ -58,26 +58,26 @@ class StoreUnavailable(Exception):
     """The store cannot be reached, or does not let us in; `str()` says why."""
 
 
-def open_store(place: str) -> ObjectStore:
+def open_store(location: str) -> ObjectStore:
     """Return the folder, which is made, or the bucket of the URL. Raises SettingsError where
     neither can be."""
     try:
-        if "://" not in place:
-            folder = Path(place).resolve()  # a link may lead to where no folder is yet
+        if "://" not in location:
+            folder = Path(location).resolve()  # a link may lead to where no folder is yet
             store = LocalStore(prefix=folder, mkdir=True)
             if not os.access(folder, os.W_OK):
                 raise PermissionError("this user may not write there")
             return store
-        if not place.startswith(("s3://", "gs://", "az://")):
+        if not location.startswith(("s3://", "gs://", "az://")):
             raise ValueError("it must be a folder, or start with s3://, gs:// or az://")
-        return from_url(place, **CLOUD_OPTIONS)
+        return from_url(location, **CLOUD_OPTIONS)
     except (BaseError, OSError, ValueError) as error:
-        raise unusable(place, error) from error
+        raise unusable(location, error) from error
 
 
-def unusable(place: str, error: Exception) -> SettingsError:
+def unusable(location: str, error: Exception) -> SettingsError:
     """Say what is wrong with the store; what follows a ? may be a secret."""
-    shown = place.partition("?")[0]
+    shown = location.partition("?")[0]
     return SettingsError(f"IMAGE_STORE {shown} cannot be used: {download.first_line(error)}.")
 
 
@@ -95,9 +95,8 @@ async def check(store: ObjectStore) -> None:
 async def generate(client: OpenAIClient, store: ObjectStore, job: ImageJob) -> ImageResult:
     """Ask for one image, and keep it. Raises GenerationError where none came, and KeyError for a
     model without a price."""
-    wanted = job.named_model or client.image.default_model
     outcome = await client.ask(
-        Request(client.image, wanted, partial(_body, job), client.image.ends_at)
+        Request(client.image, job.model, partial(_body, job), client.image.ends_at)
     )
     if not isinstance(outcome, Response):
         bill = Bill(outcome.model, outcome.cost_usd, None, outcome.attempts, outcome.request_id)

@@ -2,11 +2,10 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import (
@@ -20,18 +19,17 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 import models
+from access import counters
+from access.caps import Cap, Caps, Charge, Standing
+from access.keys import Gate
 from generation.results import (
-    Bill,
     GenerationError,
     ImageResult,
     Job,
     TextJob,
     TextResult,
-    Usage,
-    WrittenText,
 )
 
 JOBS, CONTENT = models.GenJob, models.GeneratedContent
@@ -39,6 +37,7 @@ JOBS, CONTENT = models.GenJob, models.GeneratedContent
 # What of a job its row has from the start; what a kind of job lacks is NULL.
 OPENED = (
     "user_id",
+    "key_id",
     "job_type",
     "model",
     "prompt",
@@ -73,15 +72,28 @@ DIED = (
     "refused (then its log says: job not settled); the call may have been billed."
 )
 
+RECONCILED_AT_ONCE = 1000
+
 Result = TextResult | ImageResult
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A job whose row is to be written; within this time, it will be settled."""
+    """A job whose row is to be written, and the most that it can cost; within this time, it will be
+    settled."""
 
     job: Job
+    max_cost_usd: Decimal | None
     settled_within: timedelta
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A job whose row is there."""
+
+    job_id: int
+    job: Job
+    opened_at: datetime
 
 
 @dataclass(frozen=True)
@@ -89,12 +101,19 @@ class Settlement:
     """How a job ended. `again`: an earlier try to write this may have succeeded unnoticed.
     `unkept`: the database does not take the content; without it, the row ends so, and says this."""
 
-    job_id: int
-    job: Job
+    opened: Opened
     outcome: Result | GenerationError
     completed_at: datetime
     again: bool = False
     unkept: str | None = None
+
+    @property
+    def job_id(self) -> int:
+        return self.opened.job_id
+
+    @property
+    def job(self) -> Job:
+        return self.opened.job
 
     @property
     def status(self) -> models.Status:
@@ -105,6 +124,13 @@ class Settlement:
         return "failed"
 
     @property
+    def size(self) -> int:
+        """How many contents the job made."""
+        if isinstance(self.outcome, TextResult):
+            return len(self.outcome.texts)
+        return int(isinstance(self.outcome, ImageResult))
+
+    @property
     def message(self) -> str | None:
         """The reason of a failure, or what is to be said of a result."""
         if isinstance(self.outcome, GenerationError):
@@ -112,61 +138,118 @@ class Settlement:
         return self.outcome.warning
 
 
-def write(connection: Connection, entries: Sequence[Opening | Settlement]) -> list[Any]:
-    """For each opening the id of the new row, None where its key is taken; for each settlement the
-    ids of what was made."""
-    if connection.dialect.name == "sqlite":
-        # Waits for other processes now, so that a row's times are those of its writing.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    openings: list[Opening] = []
-    settlements: list[Settlement] = []
-    for entry in entries:
-        if isinstance(entry, Opening):
-            openings.append(entry)
-        else:
-            settlements.append(entry)
+@dataclass(frozen=True)
+class Settled:
+    """The ids of what a job made; what the caps have left for another, and what to tell people of
+    them."""
+
+    content_ids: Sequence[int]
+    left_usd: Decimal | None = None
+    alerts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """How many jobs are unknown now, and what to tell people of the caps."""
+
+    count: int
+    alerts: Sequence[str] = ()
+
+
+def write(
+    connection: Connection, entries: Sequence[Opening | Settlement], own: Cap | None = None
+) -> Sequence[Opened | Settled | Exception | None]:
+    """For each opening its row, the reason why it may have none, or None where its idempotency key
+    is taken; for each settlement what came of it. `own` is the cap of the settings."""
+    begin(connection)
+    now = models.utc_now()
+    openings = [entry for entry in entries if isinstance(entry, Opening)]
+    settlements = [entry for entry in entries if isinstance(entry, Settlement)]
+    charges = [charge(each.job, now) for each in openings]
+    charges += [charge(each.job, each.opened.opened_at) for each in settlements]
+    # First of all, in one order for everyone: no two groups can wait for each other.
+    locked = counters.lock(connection, own, charges, now if openings else None)
     # Each kind at once, then each result to its entry.
-    opened = iter(_open(connection, openings))
-    settled = iter(_settle(connection, settlements))
-    results: list[Any] = []
+    opened = iter(_open(connection, locked, openings, now))
+    settled = iter(_settle(connection, locked, settlements))
+    counters.write(connection, locked)
+    results: list[Opened | Settled | Exception | None] = []
     for entry in entries:
         results.append(next(opened if isinstance(entry, Opening) else settled))
     return results
 
 
-def _open(connection: Connection, openings: list[Opening]) -> list[int | None]:
-    now = models.utc_now()
-    ids: list[int | None] = [None] * len(openings)
+def begin(connection: Connection) -> None:
+    """Begin to write: on SQLite, wait for other processes now, so that a row's times are those of
+    its writing."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def charge(job: Job, opened_at: datetime) -> Charge:
+    return Charge(job.key_id, job.user_id, opened_at)
+
+
+def _open(
+    connection: Connection, locked: Caps, openings: list[Opening], now: datetime
+) -> list[Opened | Exception | None]:
+    gate = Gate(connection, [each.job.key_id for each in openings], now)
+    results: list[Opened | Exception | None] = [None] * len(openings)
     # In the order of their keys: two processes that claim the same ones cannot block each other.
     ordered = sorted(enumerate(openings), key=_key)
-    without_key = list(takewhile(lambda pair: not _key(pair), ordered))
-    if without_key:
-        rows = [_opened(opening, now) for _, opening in without_key]
-        new = connection.execute(INSERT_JOBS, rows).scalars()
-        for (index, _), job_id in zip(without_key, new, strict=True):
-            ids[index] = job_id
+    inserts: list[tuple[int, Opening]] = []
+    for index, opening in ordered:
+        if refusal := _admit(gate, locked, opening, now):
+            results[index] = refusal
+        elif opening.job.idempotency_key:
+            results[index] = _claim(connection, opening, now)
+            if results[index] is None:
+                locked.release(charge(opening.job, now), opening.max_cost_usd)
+                gate.count(opening.job.key_id, -1)
+        else:
+            inserts.append((index, opening))
+    if inserts:
+        rows = [_row(opening, now) for _, opening in inserts]
+        ids = connection.execute(INSERT_JOBS, rows).scalars()
+        for (index, opening), job_id in zip(inserts, ids, strict=True):
+            results[index] = Opened(job_id, opening.job, now)
+    return results
+
+
+def _admit(gate: Gate, locked: Caps, opening: Opening, now: datetime) -> Exception | None:
+    """Count the job for its key and hold what it can cost, or say why neither may be."""
+    job = opening.job
+    refusal = gate.refusal(job.key_id) or locked.hold(charge(job, now), opening.max_cost_usd)
+    if refusal is None:
+        gate.count(job.key_id)
+    return refusal
+
+
+def _claim(connection: Connection, opening: Opening, now: datetime) -> Opened | None:
     claim = CLAIM_KEY[connection.dialect.name]
-    for index, opening in ordered[len(without_key) :]:
-        ids[index] = connection.execute(claim, _opened(opening, now)).scalar()
-    return ids
+    job_id = connection.execute(claim, _row(opening, now)).scalar()
+    return None if job_id is None else Opened(job_id, opening.job, now)
 
 
-def _key(pair: tuple[int, Opening]) -> str:
-    return pair[1].job.idempotency_key or ""
+def _key(pair: tuple[int, Opening]) -> tuple[str, int]:
+    job = pair[1].job
+    return job.idempotency_key or "", job.key_id or 0
 
 
-def _opened(opening: Opening, now: datetime) -> dict[str, Any]:
+def _row(opening: Opening, now: datetime) -> dict[str, Any]:
     row = {name: getattr(opening.job, name, None) for name in OPENED}
     row["status"] = "pending"
     row["estimated_cost"] = None
+    row["max_cost"] = _stored(opening.max_cost_usd)
     row["created_at"] = now
     row["expires_at"] = now + opening.settled_within
     return row
 
 
-def _settle(connection: Connection, settlements: list[Settlement]) -> list[list[int]]:
+def _settle(connection: Connection, locked: Caps, settlements: list[Settlement]) -> list[Settled]:
     # By job: what is written again may meet its first try here.
     by_job = {each.job_id: each for each in settlements}
+    alerts = _count(connection, locked, by_job)
     if by_job:
         connection.execute(UPDATE_JOBS, list(map(_update, by_job.values())))
     # Only now: the update has waited for a first try that was still committing.
@@ -179,12 +262,38 @@ def _settle(connection: Connection, settlements: list[Settlement]) -> list[list[
             words = {"job_id": each.job_id, "error_message": each.unkept}
             connection.execute(UPDATE_JOBS, words)
         else:
-            contents += made(each)
+            contents += _made(each)
     if contents:
         new = connection.execute(INSERT_CONTENT, contents).scalars()
         for content, content_id in zip(contents, new, strict=True):
             ids[content["job_id"]].append(content_id)
-    return [ids[each.job_id] for each in settlements]
+    return [
+        Settled(
+            ids[each.job_id],
+            locked.left_usd(charge(each.job, each.opened.opened_at)),
+            tuple(alerts.pop(each.job_id, ())),
+        )
+        for each in settlements
+    ]
+
+
+def _count(
+    connection: Connection, locked: Caps, by_job: Mapping[int, Settlement]
+) -> dict[int, list[str]]:
+    """Let the caps count what the jobs have come to; return the alerts, by job."""
+    alerts: dict[int, list[str]] = {}
+    if not locked or not by_job:
+        return alerts
+    # What a row was when it was last written, by whomever: it may be settled already.
+    standing = select(JOBS.id, JOBS.status, JOBS.estimated_cost, JOBS.max_cost)
+    rows = connection.execute(standing.where(JOBS.id.in_(by_job)).with_for_update())
+    for job_id, status, cost_usd, max_cost_usd in rows:
+        each = by_job[job_id]
+        before = Standing(status, cost_usd, max_cost_usd)
+        after = Standing(each.status, _stored(each.outcome.bill.cost_usd), max_cost_usd)
+        whose = charge(each.job, each.opened.opened_at)
+        alerts[job_id] = locked.change(whose, before, after)
+    return alerts
 
 
 def _there_already(
@@ -201,12 +310,23 @@ def _there_already(
 
 
 def _update(settlement: Settlement) -> dict[str, Any]:
-    row = ended(settlement)
+    row = _ended(settlement)
     row["job_id"] = settlement.job_id
     return row
 
 
-def ended(settlement: Settlement) -> dict[str, Any]:
+def line(settlement: Settlement, why: str) -> str:
+    """Return all of a settlement that the database does not take, as JSON for the log."""
+    lost = {
+        "event": "job not settled",
+        "error": why,
+        "job": {"id": settlement.job_id, **_ended(settlement)},
+        "content": _made(settlement),
+    }
+    return json.dumps(lost, ensure_ascii=False, default=str)
+
+
+def _ended(settlement: Settlement) -> dict[str, Any]:
     """Return the columns of a job that its settlement sets."""
     bill = settlement.outcome.bill
     columns = {name: getattr(bill.usage, name, None) for name in COUNTED}
@@ -225,7 +345,7 @@ def ended(settlement: Settlement) -> dict[str, Any]:
     return columns
 
 
-def made(settlement: Settlement) -> list[dict[str, Any]]:
+def _made(settlement: Settlement) -> list[dict[str, Any]]:
     """Return the columns of each content that the job made."""
     outcome = settlement.outcome
     if isinstance(outcome, ImageResult):
@@ -268,71 +388,30 @@ def _stored(cost_usd: Decimal | None) -> float | None:
     return None if cost_usd is None else float(cost_usd)
 
 
-def find(
-    session: Session, idempotency_key: str
-) -> tuple[models.GenJob | None, Sequence[models.GeneratedContent]]:
-    """Return the job that holds the key, else the newest of those that released it, and what it
-    made."""
-    is_held = JOBS.idempotency_key == idempotency_key
-    with_key = select(JOBS).where(or_(is_held, JOBS.released_key == idempotency_key))
-    # Who holds it comes first.
-    ordered = with_key.order_by(JOBS.idempotency_key.is_(None), JOBS.id.desc())
-    row = session.scalar(ordered.limit(1))
-    if row is None:
-        return None, []
-    return row, made_by(session, row.id)
-
-
-def variants(
-    session: Session, content: models.GeneratedContent
-) -> Sequence[models.GeneratedContent]:
-    """Return what the job of this content made, in order; this alone, where its job is not
-    known."""
-    if content.job_id is None:
-        return [content]
-    return made_by(session, content.job_id)
-
-
-def made_by(session: Session, job_id: int) -> Sequence[models.GeneratedContent]:
-    contents = select(CONTENT).where(CONTENT.job_id == job_id).order_by(CONTENT.id)
-    return session.scalars(contents).all()
-
-
-def usage(row: models.GenJob) -> Usage | None:
-    """Return what the provider counted for the job, if it did."""
-    if row.prompt_tokens is None:
-        return None
-    return Usage(row.prompt_tokens, row.completion_tokens or 0, row.total_tokens or 0)
-
-
-def result(row: models.GenJob, contents: Sequence[models.GeneratedContent]) -> Result:
-    """Return what a completed job came to, from its rows."""
-    cost_usd = None if row.estimated_cost is None else Decimal(str(row.estimated_cost))
-    bill = Bill(row.model, cost_usd, usage(row), row.attempts, row.openai_request_id)
-    if row.job_type == "text":
-        texts = [WrittenText(each.result, each.finish_reason) for each in contents]
-        return TextResult(bill, tuple(texts), row.error_message)
-    image = contents[0]
-    return ImageResult(
-        bill,
-        image.result,
-        image.revised_prompt,
-        image.image_name,
-        image.image_expires_at,
-        row.error_message,
-    )
-
-
-def reconcile(engine: Engine, longest: timedelta) -> int:
-    """Mark what no living process can still be waiting for as unknown. How many jobs it was.
-    `longest` is the longest time from opening to settling."""
+def reconcile(engine: Engine, own: Cap | None, longest: timedelta) -> Reconciled:
+    """Mark what no living process can still be waiting for as unknown. `longest` is the longest
+    time from opening to settling."""
     now = models.utc_now()
     # A worker of the release before 2.0.0 wrote no expires_at.
     undated = and_(JOBS.expires_at.is_(None), JOBS.created_at < now - longest)
-    died = (
-        update(JOBS)
-        .where(JOBS.status == "pending", or_(JOBS.expires_at < now, undated))
-        .values(status="unknown", completed_at=now, error_message=DIED)
-    )
+    died = and_(JOBS.status == "pending", or_(JOBS.expires_at < now, undated))
+    found = select(JOBS.id, JOBS.key_id, JOBS.user_id, JOBS.created_at, JOBS.max_cost).where(died)
     with engine.begin() as connection:
-        return connection.execute(died).rowcount
+        rows = connection.execute(found.limit(RECONCILED_AT_ONCE)).all()
+    if not rows:
+        return Reconciled(0)
+    alerts: list[str] = []
+    with engine.begin() as connection:
+        begin(connection)
+        charges = {row.id: Charge(row.key_id, row.user_id, row.created_at or now) for row in rows}
+        locked = counters.lock(connection, own, list(charges.values()))
+        ended = {"status": "unknown", "completed_at": now, "error_message": DIED}
+        # Still: whom it belongs to may have settled it meanwhile.
+        still = update(JOBS).where(JOBS.id.in_(charges), died).values(**ended)
+        marked = connection.execute(still.returning(JOBS.id, JOBS.max_cost)).all()
+        for job_id, max_cost_usd in marked:
+            before = Standing("pending", None, max_cost_usd)
+            after = Standing("unknown", None, max_cost_usd)
+            alerts += locked.change(charges[job_id], before, after)
+        counters.write(connection, locked)
+    return Reconciled(len(marked), alerts)

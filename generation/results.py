@@ -32,7 +32,8 @@ class Usage:
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A generation that is asked for. `model` is asked first, `named_model` is the request's own
-    word for it; `request_hash` tells its request from any other with its idempotency key."""
+    word for it; `key_id` is the API key that asked; `request_hash` tells its request from any other
+    with its idempotency key."""
 
     job_type: ClassVar[models.JobType]
 
@@ -40,6 +41,7 @@ class Job:
     prompt: str
     named_model: str | None = None
     user_id: int | None = None
+    key_id: int | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None
 

@@ -2,18 +2,23 @@
 
 import hashlib
 import secrets
+from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+import bounds
 import models
 import pricing
+from access.caps import shown
+from access.keys import Caller
 from fields import (
     WHOLE,
     Dollars,
     Id,
     ImageModel,
     Keyword,
+    MaxCost,
     Prompt,
     Request,
     TextModel,
@@ -27,6 +32,7 @@ from generation.prompts import Messages
 from generation.results import ImageJob, ImageResult, TextJob, TextResult
 
 MAX_VARIANTS = 10
+Remaining = Annotated[Dollars | None, Field(exclude_if=lambda usd: usd is None, examples=[37.51])]
 
 
 class NotTaken(Exception):
@@ -37,10 +43,27 @@ class NotTaken(Exception):
         self.reasons = reasons
 
 
+class GenerationRequest(Request):
+    """What requests of both kinds say of their cost."""
+
+    max_cost: MaxCost = None
+
+    def check_cost(self, most_usd: Decimal | None) -> None:
+        """Refuse what could cost more than the request allows. Raises NotTaken."""
+        if self.max_cost is None:
+            return
+        allowed = Decimal(str(self.max_cost))
+        if most_usd is None:
+            raise NotTaken({"max_cost": "The most that this request can cost is not known"})
+        if most_usd > allowed:
+            most = f"This request could cost {shown(most_usd)}, and max_cost is {shown(allowed)}"
+            raise NotTaken({"max_cost": most})
+
+
 # Copy.
 
 
-class TextRequest(Request):
+class TextRequest(GenerationRequest):
     prompt: Prompt
     segment_id: Annotated[Id | None, Field(description="Write for this segment.")] = None
     tone: Tone | None = Field(None, description="Tone of voice: 전문적, 친근한, 유머러스, …")
@@ -73,13 +96,15 @@ class TextRequest(Request):
         }
     )
 
-    def job(self, model: str, idempotency_key: str | None) -> TextJob:
-        """Return the job of this request, for which this model is asked first."""
+    def job(self, model: str, caller: Caller, idempotency_key: str | None) -> TextJob:
+        """Return the job of this request, for which this model is asked first. Raises KeyTooNarrow
+        where it is for another user than the caller's."""
         return TextJob(
             model=model,
             named_model=self.model,
             prompt=self.prompt,
-            user_id=self.user_id,
+            user_id=caller.user(self.user_id),
+            key_id=caller.key_id,
             idempotency_key=idempotency_key,
             request_hash=fingerprint(self) if idempotency_key else None,
             n=self.n,
@@ -130,7 +155,8 @@ class TextAnswer(BaseModel):
     answered. `id` is that of /content/history, `job_id` that of /costs/history; `id` is null where
     the database went away meanwhile and only the server's log has the text. `cost` (US dollars, of
     all variants together) is null where OpenAI did not report all tokens; `usage` is what it
-    reported."""
+    reported. `budget_remaining` is the least that a cap which bears on it has left, in US dollars;
+    it is left out where none does."""
 
     success: bool = True
     id: int | None = Field(examples=[15])
@@ -143,6 +169,7 @@ class TextAnswer(BaseModel):
     cost: Dollars | None = Field(examples=[0.0000705])
     model: str = Field(examples=["gpt-3.5-turbo"])
     warning: str | None = Field(examples=[None])
+    budget_remaining: Remaining = None
 
     @classmethod
     def of(cls, completed: Completed[TextResult]) -> Self:
@@ -172,6 +199,7 @@ class TextAnswer(BaseModel):
             cost=result.bill.cost_usd,
             model=result.bill.model,
             warning=result.warning,
+            budget_remaining=completed.left_usd,
         )
 
 
@@ -198,7 +226,7 @@ class TextPreview(BaseModel):
             model=model,
             max_prompt_tokens=prompt_tokens,
             max_completion_tokens=completion_tokens,
-            max_cost=pricing.largest_text_cost_usd(
+            max_cost=bounds.text_cost_usd(
                 model, prompt_tokens, completion_tokens, regional=regional
             ),
         )
@@ -207,7 +235,7 @@ class TextPreview(BaseModel):
 # Images.
 
 
-class ImageRequest(Request):
+class ImageRequest(GenerationRequest):
     prompt: Prompt
     size: Annotated[
         str,
@@ -255,13 +283,15 @@ class ImageRequest(Request):
                 }
             )
 
-    def job(self, model: str, idempotency_key: str | None) -> ImageJob:
-        """Return the job of this request, for which this model is asked first."""
+    def job(self, model: str, caller: Caller, idempotency_key: str | None) -> ImageJob:
+        """Return the job of this request, for which this model is asked first. Raises KeyTooNarrow
+        where it is for another user than the caller's."""
         return ImageJob(
             model=model,
             named_model=self.model,
             prompt=self.prompt,
-            user_id=self.user_id,
+            user_id=caller.user(self.user_id),
+            key_id=caller.key_id,
             idempotency_key=idempotency_key,
             request_hash=fingerprint(self) if idempotency_key else None,
             size=self.size,
@@ -287,7 +317,8 @@ class ImageAnswer(BaseModel):
     that of /costs/history; `cost` is in US dollars. `image_url` lasts; only where the image could
     not be stored, it is OpenAI's own, and `image_expires_at` says until when. `usage` is null where
     the model bills images and not tokens. `warning` says where another model than the one that was
-    named answered."""
+    named answered. `budget_remaining` is the least that a cap which bears on it has left, in US
+    dollars; it is left out where none does."""
 
     success: bool = True
     id: int | None = Field(examples=[16])
@@ -302,6 +333,7 @@ class ImageAnswer(BaseModel):
     model: str = Field(examples=["dall-e-3"])
     size: str = Field(examples=["1024x1024"])
     warning: str | None = Field(examples=[None])
+    budget_remaining: Remaining = None
 
     @classmethod
     def of(cls, completed: Completed[ImageResult], image_url: str, size: str) -> Self:
@@ -318,4 +350,36 @@ class ImageAnswer(BaseModel):
             model=result.bill.model,
             size=size,
             warning=result.warning,
+            budget_remaining=completed.left_usd,
+        )
+
+
+class ImagePreview(BaseModel):
+    """What this request would ask OpenAI for, and the most it can cost in US dollars: the prompt is
+    at most `max_prompt_tokens` long, and the image takes at most `max_output_tokens`, whoever of
+    the model's succession draws it; null where all of them bill images and not tokens. `max_cost`
+    is null where no bound is known: under a cap, that is refused."""
+
+    prompt: str = Field(examples=["따뜻한 아침 햇살이 드는 아늑한 커피숍, 수채화"])
+    model: str = Field(examples=["gpt-image-2.5-flare"])
+    size: str = Field(examples=["1024x1024"])
+    quality: str = Field(examples=["standard"])
+    max_prompt_tokens: int = Field(examples=[141])
+    max_output_tokens: int | None = Field(examples=[439])
+    max_cost: Dollars | None = Field(examples=[0.013875])
+
+    @classmethod
+    def of(cls, body: ImageRequest, model: str, *, regional: bool) -> Self:
+        """Say what this model can cost for this image."""
+        prompt_tokens = prompts.prompt_tokens_at_most([{"content": body.prompt}])
+        return cls(
+            prompt=body.prompt,
+            model=model,
+            size=body.size,
+            quality=body.quality,
+            max_prompt_tokens=prompt_tokens,
+            max_output_tokens=bounds.most_output_tokens(model, body.quality, body.size),
+            max_cost=bounds.image_cost_usd(
+                model, body.quality, body.size, prompt_tokens, regional=regional
+            ),
         )

@@ -34,16 +34,15 @@ async def generate(client: OpenAIClient, job: TextJob, messages: Messages) -> Te
     """Return the copy that the job asks for. Raises GenerationError where not one variant came, and
     KeyError for a model without a price."""
     # One deadline for all requests of the job, however many they become.
-    wanted = job.named_model or client.text.default_model
     ends_at = client.text.ends_at
     outcomes: list[Response | Failure] = []
     served = 0
-    if job.n == 1 or client.resolve(wanted) not in client.single_choice:
-        at_once = Request(client.text, wanted, partial(_body, job, messages, job.n), ends_at)
+    if job.n == 1 or client.resolve(job.model) not in client.single_choice:
+        at_once = Request(client.text, job.model, partial(_body, job, messages, job.n), ends_at)
         outcomes.append(await client.ask(at_once))
         served = _served(outcomes[0], job.n)
     # Some models refuse n, some servers ignore it: they are asked for one text at a time.
-    one = Request(client.text, wanted, partial(_body, job, messages, 1), ends_at)
+    one = Request(client.text, job.model, partial(_body, job, messages, 1), ends_at)
     singly = await _ask_each(client, [one] * (job.n - served))
     if served == 1:
         for response in _responses(singly):
@@ -97,16 +96,16 @@ async def _ask_each(client: OpenAIClient, requests: list[Request]) -> list[Respo
 
 def _merged(client: OpenAIClient, job: TextJob, outcomes: list[Response | Failure]) -> TextResult:
     """Return the texts of all these requests with the one bill; why one is missing, if so."""
-    came = _responses(outcomes)
+    answered = _responses(outcomes)
     failures = [each for each in outcomes if isinstance(each, Failure)]
     # What may have been billed is the reason that people need most.
     failures.sort(key=lambda failure: not failure.is_unanswered)
     texts: list[WrittenText] = []
     why_missing = [each.reason for each in failures if not each.refuses_n]
-    for response in came:
+    for response in answered:
         texts += _texts(response)
         why_missing += _why_missing(client, response)
-    bill = _bill(client, came, failures)
+    bill = _bill(client, answered, failures)
     if not texts:
         is_unanswered = any(each.is_unanswered for each in failures)
         raise GenerationError(why_missing[0], bill, is_unanswered=is_unanswered)
@@ -116,7 +115,7 @@ def _merged(client: OpenAIClient, job: TextJob, outcomes: list[Response | Failur
     if len(kept) < job.n:
         missing = job.n - len(kept)
         warnings.append(f"{missing} of the {job.n} variants came to nothing: {why_missing[0]}")
-    warnings += client.substitutions(client.text, job, came)
+    warnings += client.substitutions(client.text, job, answered)
     warnings += _why_cut(kept)
     return TextResult(bill, kept, " ".join(warnings) or None)
 
@@ -144,10 +143,10 @@ def _why_missing(client: OpenAIClient, response: Response) -> list[str]:
     return reasons
 
 
-def _bill(client: OpenAIClient, came: list[Response], failures: list[Failure]) -> Bill:
+def _bill(client: OpenAIClient, answered: list[Response], failures: list[Failure]) -> Bill:
     """Return what all the requests took together; nobody knows a sum of which a part is not
     known."""
-    outcomes: list[Response | Failure] = [*came, *failures]
+    outcomes: list[Response | Failure] = [*answered, *failures]
     usages: list[Usage] = []
     cost_usd: Decimal | None = Decimal(0)
     for outcome in outcomes:

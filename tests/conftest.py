@@ -177,6 +177,32 @@ class Service:
                 connection.execute(text(f"DELETE FROM {name}"))
 
 
+class Caller:
+    """Asks a guarded service with another key than ADMIN_KEY."""
+
+    def __init__(self, service: Service, key: str) -> None:
+        self._client = service.client
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    def request(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **sent: Any
+    ) -> httpx.Response:
+        everything = {**self._headers, **(headers or {})}
+        return self._client.request(method, path, headers=everything, **sent)
+
+    def get(self, path: str, **sent: Any) -> httpx.Response:
+        return self.request("GET", path, **sent)
+
+    def post(self, path: str, **sent: Any) -> httpx.Response:
+        return self.request("POST", path, **sent)
+
+
+def make_key(service: Service, **fields: Any) -> Any:
+    made = service.post("/keys", {"name": "마케팅팀", **fields})
+    assert made.status_code == 200, made.text
+    return made.json()
+
+
 def whole_second(moment: datetime) -> str:
     """A time of a row as the service answers it."""
     return moment.replace(microsecond=0).isoformat()
@@ -356,6 +382,24 @@ def new_postgresql(postgresql_url: str, tmp_path: Path) -> Iterator[NewDatabase]
 def running_service(new_database: NewDatabase, stand_in_server: StandIn) -> Iterator[Service]:
     with running(new_database(), OPENAI_BASE_URL=stand_in_server.url) as service:
         yield service
+
+
+ADMIN_KEY = "test-admin-key-5f1c0b9a7e3d"
+
+
+@pytest.fixture(scope="session")
+def running_guarded(new_database: NewDatabase, stand_in_server: StandIn) -> Iterator[Service]:
+    settings: Any = {"OPENAI_BASE_URL": stand_in_server.url, "ADMIN_KEY": ADMIN_KEY}
+    with running(new_database(), **settings) as service:
+        service.client.headers["Authorization"] = f"Bearer {ADMIN_KEY}"
+        yield service
+
+
+@pytest.fixture
+def guarded(running_guarded: Service, stand_in: StandIn) -> Service:
+    """The same where a key is wanted: ADMIN_KEY is what its client sends."""
+    running_guarded.empty()
+    return running_guarded
 
 
 @pytest.fixture

@@ -111,6 +111,8 @@ def demo() -> None:
         os.environ["OPENAI_API_KEY"] = "sk-demo"
         os.environ["OPENAI_BASE_URL"] = f"{openai_url}/v1"
         os.environ.setdefault("HOST", "127.0.0.1")  # a demo is not for the whole network
+        for name in ("ADMIN_KEY", "SERVICE_BUDGET_USD", "ALERT_WEBHOOK_URL"):
+            os.environ[name] = ""  # those of .env are for real
         os.environ["NO_PROXY"] = "localhost,127.0.0.1"
         process.log_to_stderr()
         with process.telling_why():

@@ -133,6 +133,7 @@ def test_many_workers_cold_started_at_once_make_one_schema(new_database: NewData
         engine = database_engine(url)
         assert set(inspect(engine).get_table_names()) == {
             *("segments", "generated_content", "gen_jobs", "metrics"),
+            *("api_keys", "budgets", "budget_periods"),
             "alembic_version",
         }
         with engine.connect() as connection:

@@ -13,8 +13,9 @@ from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 import korean
 import models
-from tests.conftest import NewDatabase, Service, running
+from tests.conftest import NewDatabase, Service, StandIn, running
 
+ADMIN_KEY = "admin-5c1e8d2f7a90b346"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # What is seen of the only image of a page: its size, and how many colours it has.
 PIXELS = """() => {
@@ -67,6 +68,30 @@ def visit(browser: Browser, service: Service) -> Iterator[Visit]:
     visit.page.close()
 
 
+@pytest.fixture
+def guarded_service(new_database: NewDatabase, stand_in: StandIn) -> Iterator[Service]:
+    """One with an ADMIN_KEY, which some routes want, sent with every request of its client."""
+    with running(new_database(), OPENAI_BASE_URL=stand_in.url, ADMIN_KEY=ADMIN_KEY) as service:
+        service.client.headers["X-API-Key"] = ADMIN_KEY
+        yield service
+
+
+@pytest.fixture
+def guarded_visit(browser: Browser, guarded_service: Service) -> Iterator[Visit]:
+    visit = Visit(browser, guarded_service)
+    yield visit
+    visit.page.close()
+
+
+def authorize(page: Page, key: str) -> None:
+    """Give Swagger UI a key, as its "Authorize" button asks for it."""
+    page.locator(".auth-wrapper .authorize").click()
+    bearer = page.locator(".auth-container").filter(has_text="bearer")
+    bearer.get_by_role("textbox").fill(key)
+    bearer.get_by_role("button", name="Apply credentials").click()
+    page.get_by_role("button", name="Close").last.click()
+
+
 def execute(page: Page, operation_id: str) -> str:
     """Press "Try it out" and "Execute" on an operation, as it stands; the answer it shows."""
     operation = page.locator(f".opblock[id$='-{operation_id}']")
@@ -83,19 +108,18 @@ def execute(page: Page, operation_id: str) -> str:
 
 @in_a_browser
 @pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)  # slow, and of the page alone
-def test_docs_run_every_route_as_it_stands_without_the_internet(visit: Visit) -> None:
+def test_docs_run_every_route_as_it_stands_without_the_internet(guarded_visit: Visit) -> None:
+    visit = guarded_visit
     visit.page.goto(f"{visit.service.url}/docs")
     expect(visit.page.locator(".opblock").last).to_be_visible()
+    authorize(visit.page, ADMIN_KEY)
     ids = visit.page.locator(".opblock").evaluate_all("all => all.map(each => each.id)")
     names = [each.rpartition("-")[2] for each in ids]
     assert sorted(names) == sorted(operations(visit.service))
-    # From top to bottom, but for two without an example: an image has no address that one could
-    # name, and nothing is to be deleted by pressing a button.
-    shown = {
-        name: json.loads(execute(visit.page, name))
-        for name in names
-        if name not in ("get_image", "delete_segment")
-    }
+    # From top to bottom, but for those without an example: an image has no address that one could
+    # name, and nothing is to be deleted, revoked or settled by pressing a button.
+    unnamed = ("get_image", "delete_segment", "settle_job", "revoke_key", "delete_budget")
+    shown = {name: json.loads(execute(visit.page, name)) for name in names if name not in unnamed}
     (segment,) = visit.service.rows(models.Segment)
     assert segment["name"] == "밀레니얼 부모"
     assert segment["updated_at"] > segment["created_at"]
@@ -106,6 +130,10 @@ def test_docs_run_every_route_as_it_stands_without_the_internet(visit: Visit) ->
     cost = shown["generate_text"]["cost"]
     assert shown["get_analytics_overview"]["generation_cost"] == cost
     assert shown["get_analytics_overview"]["cost_per_conversion"] == pytest.approx(cost / 131)
+    assert shown["preview_image"]["max_cost"] >= shown["generate_image"]["cost"]
+    assert shown["create_key"]["key"].startswith(shown["change_key"]["prefix"])
+    assert shown["get_budget"]["id"] == shown["change_budget"]["id"] == 1
+    assert shown["create_budget"]["spent"] == pytest.approx(cost + shown["generate_image"]["cost"])
     url = shown["generate_image"]["image_url"]
     assert url.startswith(f"{visit.service.url}/images/")
     visit.page.goto(url)
@@ -171,12 +199,26 @@ def test_operation_ids_are_clean_verbs(service: Service) -> None:
         ("GET", "/models", "list_models"),
         ("GET", "/costs/summary", "get_costs_summary"),
         ("GET", "/costs/history", "list_costs_history"),
+        ("POST", "/generate/image/preview", "preview_image"),
+        ("PATCH", "/costs/jobs/{job_id}", "settle_job"),
+        ("POST", "/keys", "create_key"),
+        ("GET", "/keys", "list_keys"),
+        ("PATCH", "/keys/{key_id}", "change_key"),
+        ("DELETE", "/keys/{key_id}", "revoke_key"),
+        ("POST", "/budgets", "create_budget"),
+        ("GET", "/budgets", "list_budgets"),
+        ("GET", "/budgets/{budget_id}", "get_budget"),
+        ("PATCH", "/budgets/{budget_id}", "change_budget"),
+        ("DELETE", "/budgets/{budget_id}", "delete_budget"),
         ("GET", "/", "get_service_status"),
         ("GET", "/health", "check_health"),
     }
 
 
-def test_every_request_model_has_an_example_that_works(service: Service) -> None:
+def test_every_request_model_has_an_example_that_works(guarded_service: Service) -> None:
+    service = guarded_service
+    unknown = {"job_type": "text", "model": "gpt-4o", "prompt": "…", "status": "unknown"}
+    service.insert(models.GenJob, {**unknown, "estimated_cost": None})
     schemas = service.get("/openapi.json").json()["components"]["schemas"]
     tried = []
     for operation in operations(service).values():
@@ -184,13 +226,13 @@ def test_every_request_model_has_an_example_that_works(service: Service) -> None
             described = body["content"]["application/json"]
             examples = [each["value"] for each in described.get("examples", {}).values()]
             name = described["schema"].get("$ref", "Metric").rsplit("/", 1)[-1]
-            path = operation["path"].replace("{segment_id}", "1")
+            path = re.sub(r"{\w+_id}", "1", operation["path"])
             for example in (*schemas[name]["examples"], *examples):
                 response = service.client.request(operation["method"], path, json=example)
                 assert response.status_code == 200, response.text
                 assert not response.json().get("errors")
                 tried.append(path)
-    assert len(tried) == 8
+    assert len(tried) == 14
 
 
 def examples(described: Any) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -258,7 +300,8 @@ def test_who_where_and_what_is_described(service: Service) -> None:
     assert server["description"]
     assert urljoin(f"{service.url}/artify/openapi.json", server["url"]) == f"{service.url}/artify/"
     used = [tag for each in operations(service).values() for tag in each["tags"]]
-    assert [tag["name"] for tag in document["tags"]] == list(dict.fromkeys(used))
+    # In the order of the pages, which is not that of the rooms that the routes are in.
+    assert sorted(tag["name"] for tag in document["tags"]) == sorted(set(used))
     assert all(tag["description"] for tag in document["tags"])
 
 
@@ -272,11 +315,17 @@ def test_every_documented_error_carries_an_example(service: Service) -> None:
             for status, response in operation["responses"].items()
             if status != "200"
         }
+    open_to_all = {"get_image", "get_service_status", "check_health"}
+    for name, errors in documented.items():
+        guards = {status for status in ("401", "403") if errors.pop(status, None)}
+        assert guards == (set() if name in open_to_all else {"401", "403"}), name
     writing = {"413", "422", "503"}
+    limited = {"402", "429"}
     assert {name: set(errors) for name, errors in documented.items()} == {
-        "generate_text": {"404", "409", "500", *writing},
-        "generate_image": {"409", "500", *writing},
+        "generate_text": {"404", "409", "500", *limited, *writing},
+        "generate_image": {"409", "500", *limited, *writing},
         "preview_text": {"404", *writing},
+        "preview_image": writing,
         "list_segments": {"503"},
         "create_segment": writing,
         "get_segment": {"404", "422", "503"},
@@ -289,9 +338,19 @@ def test_every_documented_error_carries_an_example(service: Service) -> None:
         "list_content_history": {"422", "503"},
         "get_content": {"404", "422", "503"},
         "get_image": {"404", "503"},
-        "list_models": set(),
+        "list_models": {"503"},
         "get_costs_summary": {"422", "503"},
         "list_costs_history": {"422", "503"},
+        "settle_job": {"404", "409", *writing},
+        "create_key": writing,
+        "list_keys": {"503"},
+        "change_key": {"404", *writing},
+        "revoke_key": {"404", "422", "503"},
+        "create_budget": {"404", *writing},
+        "list_budgets": {"503"},
+        "get_budget": {"404", "422", "503"},
+        "change_budget": {"404", "409", *writing},
+        "delete_budget": {"404", "409", "422", "503"},
         "get_service_status": set(),
         "check_health": set(),
     }

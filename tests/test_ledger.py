@@ -20,7 +20,7 @@ from sqlalchemy import text, update
 import database
 import models
 from generation import ledger, records
-from generation.records import Opening, Settlement
+from generation.records import Opened, Opening, Settlement
 from generation.results import Bill, GenerationError, TextJob, TextResult, WrittenText
 from tests.conftest import (
     COFFEE,
@@ -383,41 +383,41 @@ def test_connections_that_the_server_cut_are_replaced_unnoticed(
 
 
 JOB = TextJob(model="gpt-4", prompt="아침", max_tokens=150)
-OPENING = Opening(JOB, timedelta(minutes=2))
+OPENING = Opening(JOB, Decimal(1), timedelta(minutes=2))
 
 
-def settlement_of(job_id: int) -> Settlement:
+def settlement_of(opened: Opened) -> Settlement:
     bill = Bill("gpt-4", Decimal("0.01"))
     result = TextResult(bill, (WrittenText("좋은 아침", "stop"),))
-    return Settlement(job_id, JOB, result, models.utc_now())
+    return Settlement(opened, result, models.utc_now())
 
 
 @pytest.fixture
-def opened(new_database: NewDatabase) -> Iterator[tuple[Any, int]]:
-    """A connection to a database of today, and the id of a pending job there."""
+def opened(new_database: NewDatabase) -> Iterator[tuple[Any, Opened]]:
+    """A connection to a database of today, and a pending job there."""
     engine = database_engine(new_database())
     database.bring_up(engine)
     with engine.connect() as connection:
-        (job_id,) = records.write(connection, [OPENING])
+        (job,) = records.write(connection, [OPENING])
         connection.commit()
-        assert job_id
-        yield connection, job_id
+        assert isinstance(job, Opened)
+        yield connection, job
 
 
-def test_a_settlement_written_twice_stands_once(opened: tuple[Any, int]) -> None:
-    connection, job_id = opened
-    settlement = settlement_of(job_id)
-    (content_id,) = records.write(connection, [settlement])
+def test_a_settlement_written_twice_stands_once(opened: tuple[Any, Opened]) -> None:
+    connection, job = opened
+    settlement = settlement_of(job)
+    (settled,) = records.write(connection, [settlement])
     connection.commit()
-    assert records.write(connection, [replace(settlement, again=True)]) == [content_id]
+    assert records.write(connection, [replace(settlement, again=True)]) == [settled]
     assert connection.execute(text("SELECT count(*) FROM generated_content")).scalar() == 1
 
 
 def test_a_settlement_that_meets_its_first_try_in_one_group_stands_once(
-    opened: tuple[Any, int],
+    opened: tuple[Any, Opened],
 ) -> None:
-    connection, job_id = opened
-    settlement = settlement_of(job_id)
+    connection, job = opened
+    settlement = settlement_of(job)
     first, second = records.write(connection, [settlement, replace(settlement, again=True)])
     assert first == second
     assert connection.execute(text("SELECT count(*) FROM generated_content")).scalar() == 1
@@ -450,18 +450,18 @@ def test_a_first_try_that_is_still_committing_is_waited_for(
     engine = database_engine(new_postgresql())
     database.bring_up(engine)
     with engine.begin() as connection:
-        (job_id,) = records.write(connection, [OPENING])
-    assert job_id
-    settlement = settlement_of(job_id)
+        (job,) = records.write(connection, [OPENING])
+    assert isinstance(job, Opened)
+    settlement = settlement_of(job)
     with engine.connect() as first, engine.connect() as second, ThreadPoolExecutor() as pool:
-        (content_id,) = records.write(first, [settlement])
+        (settled,) = records.write(first, [settlement])
         again = pool.submit(records.write, second, [replace(settlement, again=True)])
         mine = "FROM pg_stat_activity WHERE datname = current_database()"
         blocked = text(f"SELECT 1 {mine} AND wait_event_type = 'Lock'")
         with engine.connect() as watching:
             wait_until(lambda: watching.execute(blocked).scalar(), "the second to wait")
         first.commit()
-        assert again.result() == [content_id]
+        assert again.result() == [settled]
         second.commit()
         assert second.execute(text("SELECT count(*) FROM generated_content")).scalar() == 1
 
@@ -480,12 +480,12 @@ def test_the_key_belongs_to_the_job_that_holds_it_whatever_the_ids(
     assert len(stand_in.asked) == 2
 
 
-def test_a_late_settlement_corrects_what_was_held_for_dead(opened: tuple[Any, int]) -> None:
-    connection, job_id = opened
+def test_a_late_settlement_corrects_what_was_held_for_dead(opened: tuple[Any, Opened]) -> None:
+    connection, job = opened
     given_up = GenerationError("gone", Bill("gpt-4", None), is_unanswered=True)
-    records.write(connection, [replace(settlement_of(job_id), outcome=given_up)])
+    records.write(connection, [replace(settlement_of(job), outcome=given_up)])
     connection.commit()
-    records.write(connection, [replace(settlement_of(job_id), again=True)])
+    records.write(connection, [replace(settlement_of(job), again=True)])
     row = connection.execute(text("SELECT status, error_message FROM gen_jobs")).one()
     assert tuple(row) == ("completed", None)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import bounds
 import pricing
 from tests import price_tables
 from tests.conftest import ROOT
@@ -266,9 +267,9 @@ def test_shares_add_up_exactly() -> None:
     ],
 )
 def test_the_largest_cost_is_that_of_the_dearest_of_the_line(model: str, usd: str) -> None:
-    assert pricing.largest_text_cost_usd(model, 1000, 100) == Decimal(usd)
+    assert bounds.text_cost_usd(model, 1000, 100) == Decimal(usd)
     with pytest.raises(KeyError):
-        pricing.largest_text_cost_usd("gpt-unheard-of", 1, 1)
+        bounds.text_cost_usd("gpt-unheard-of", 1, 1)
 
 
 @pytest.mark.parametrize(

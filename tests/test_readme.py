@@ -1,6 +1,7 @@
 """Both READMEs and docs/: their curl examples run, their links lead on, their languages agree."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import models
-from tests.conftest import ROOT, Service, StandIn
+from tests.conftest import ROOT, NewDatabase, Service, StandIn, running
 
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -17,12 +18,26 @@ HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BASH = shutil.which("bash")
+ADMIN_KEY = "admin-5c1e8d2f7a90b346"
+# The service that needs no key has none of these: `"$ADMIN_KEY"`, `"$key"`.
+WANTS_KEY = "Authorization: Bearer $"
+in_a_shell = pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="no bash or curl here")
 
 
 def curl_examples(readme: Path, docs: Path) -> list[str]:
     pages = [readme, *sorted(docs.glob("*.md"))]
     blocks: list[str] = BLOCK.findall("\n".join(page.read_text() for page in pages))
     return [block for block in blocks if "http://localhost:8000/" in block and "curl" in block]
+
+
+def run(script: str, service: Service, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BASH), "-c", "set -e\n" + script.replace("http://localhost:8000", service.url)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def headings(page: Path) -> list[tuple[str, str]]:
@@ -63,21 +78,17 @@ def test_a_readme_is_read_at_one_sitting(name: str) -> None:
     assert len((ROOT / name).read_text().splitlines()) <= 200
 
 
-@pytest.mark.skipif(not (BASH and shutil.which("curl")), reason="no bash or no curl here")
+@in_a_shell
 @pytest.mark.parametrize(("readme", "docs"), [("README.md", "docs"), ("README.ko.md", "docs/ko")])
 def test_the_curl_examples_work(
     service: Service, stand_in: StandIn, readme: str, docs: str
 ) -> None:
-    examples = curl_examples(ROOT / readme, ROOT / docs)
+    found = curl_examples(ROOT / readme, ROOT / docs)
+    examples = [block for block in found if WANTS_KEY not in block]
     assert len(examples) == 6
     # A failing status must fail the example.
-    script = 'set -e\ncurl() { command curl --fail-with-body "$@"; echo; }\n' + "\n".join(examples)
-    done = subprocess.run(
-        [str(BASH), "-c", script.replace("http://localhost:8000", service.url)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    failing = 'curl() { command curl --fail-with-body "$@"; echo; }\n'
+    done = run(failing + "\n".join(examples), service)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"message":"Segment deleted successfully"' in done.stdout
     assert len(stand_in.asked) == 3, "the request sent twice is made once"
@@ -104,3 +115,27 @@ def test_the_curl_examples_work(
     for row in service.rows(models.Metric):
         key = f"2026-11-23/{row['campaign_id']}/{row['content_id']}/{row['metric_name']}"
         assert row["event_id"] == key
+
+
+@in_a_shell
+@pytest.mark.parametrize(("readme", "docs"), [("README.md", "docs"), ("README.ko.md", "docs/ko")])
+def test_the_curl_examples_of_keys_work(
+    new_database: NewDatabase, stand_in: StandIn, readme: str, docs: str
+) -> None:
+    found = curl_examples(ROOT / readme, ROOT / docs)
+    examples = [block for block in found if WANTS_KEY in block]
+    assert len(examples) == 2
+    with running(new_database(), OPENAI_BASE_URL=stand_in.url, ADMIN_KEY=ADMIN_KEY) as service:
+        done = run("\n".join(examples), service, ADMIN_KEY=ADMIN_KEY)
+        assert done.returncode == 0, done.stdout + done.stderr
+        key, text, refused, budgets = [line for line in done.stdout.splitlines() if line]
+        (row,) = service.rows(models.ApiKey)
+        assert key.startswith(row["prefix"])
+        left = json.loads(text)["budget_remaining"]
+        assert left == pytest.approx(0.002 - json.loads(text)["cost"])
+        amount = re.match(r"This request could cost (\$[0-9.]+),", json.loads(refused)["detail"])
+        assert amount
+        assert amount[1] in (ROOT / docs / "keys-and-caps.md").read_text()
+        (budget,) = json.loads(budgets)["budgets"]
+        assert (budget["left"], budget["held"]) == (left, 0)
+        assert service.job()["status"] == "completed"

@@ -15,13 +15,13 @@ SELECT 'table ' || attrelid::regclass AS owner,
        concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull,
                  pg_get_expr(adbin, adrelid), attidentity, attgenerated, attcollation) AS definition
 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE attrelid = ANY (CAST(:tables AS regclass[])) AND attnum > 0 AND NOT attisdropped
+WHERE CAST(CAST(attrelid AS regclass) AS text) = ANY (:tables) AND attnum > 0 AND NOT attisdropped
 UNION ALL
 SELECT 'index ' || indrelid::regclass, pg_get_indexdef(indexrelid)
-FROM pg_index WHERE indrelid = ANY (CAST(:tables AS regclass[]))
+FROM pg_index WHERE CAST(CAST(indrelid AS regclass) AS text) = ANY (:tables)
 UNION ALL
 SELECT 'constraint ' || conrelid::regclass, conname || ' ' || pg_get_constraintdef(oid)
-FROM pg_constraint WHERE conrelid = ANY (CAST(:tables AS regclass[]))
+FROM pg_constraint WHERE CAST(CAST(conrelid AS regclass) AS text) = ANY (:tables)
 """)
 SQLITE_MASTER = text("SELECT type || ' ' || tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL")
 OLD_JOB = text(

@@ -208,6 +208,13 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
         ("SSL_CERT_DIR", "/no/certs", "SSL_CERT_DIR /no/certs is no folder."),
         ("PUBLIC_BASE_URL", "copy.example.com", "PUBLIC_BASE_URL must look like https://"),
         ("PUBLIC_BASE_URL", "https://copy.example.com/?a=b", "PUBLIC_BASE_URL must look like"),
+        ("ADMIN_KEY", "geheim 비밀", "ADMIN_KEY has spaces or other characters"),
+        ("SERVICE_BUDGET_USD", "$50", "SERVICE_BUDGET_USD must be a number from 0 to 1000000;"),
+        ("SERVICE_BUDGET_USD", "-1", "SERVICE_BUDGET_USD must be a number from 0 to 1000000;"),
+        ("SERVICE_BUDGET_USD", "nan", "SERVICE_BUDGET_USD must be a number from 0 to 1000000;"),
+        ("SERVICE_BUDGET_PERIOD", "year", "SERVICE_BUDGET_PERIOD must be one of day, week, month"),
+        ("SERVICE_BUDGET_TIME_ZONE", "Seoul", "SERVICE_BUDGET_TIME_ZONE must be a time zone such"),
+        ("ALERT_WEBHOOK_URL", "hooks.slack.com/geheim", "ALERT_WEBHOOK_URL must look like https"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_said_in_one_line(
