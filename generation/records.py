@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Connection,
     Engine,
     and_,
@@ -66,6 +67,12 @@ CLAIM_KEY = {
     for dialect in (postgresql, sqlite)
 }
 UPDATE_JOBS = update(JOBS).where(JOBS.id == bindparam("job_id"))
+JOB_IDS: BindParameter[int] = bindparam("job_ids", expanding=True)
+STANDING = (
+    select(JOBS.id, JOBS.status, JOBS.estimated_cost, JOBS.max_cost)
+    .where(JOBS.id.in_(JOB_IDS))
+    .with_for_update()
+)
 INSERT_CONTENT = insert(CONTENT).returning(CONTENT.id, sort_by_parameter_order=True)
 DIED = (
     "the end of this call was never written: the process that made it ended, or the database "
@@ -285,8 +292,7 @@ def _count(
     if not locked or not by_job:
         return alerts
     # What a row was when it was last written, by whomever: it may be settled already.
-    standing = select(JOBS.id, JOBS.status, JOBS.estimated_cost, JOBS.max_cost)
-    rows = connection.execute(standing.where(JOBS.id.in_(by_job)).with_for_update())
+    rows = connection.execute(STANDING, {"job_ids": list(by_job)})
     for job_id, status, cost_usd, max_cost_usd in rows:
         each = by_job[job_id]
         before = Standing(status, cost_usd, max_cost_usd)
