@@ -28,6 +28,7 @@ import process
 import queries
 import schemas
 import swagger
+import wire
 from access import keys
 from dependencies import (
     Caller,
@@ -81,7 +82,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             openai = client.OpenAIClient(settings.openai_api_key, settings)
     if openai is None:
         log.warning("OPENAI_API_KEY not set")
-    process.allow_open_files((1 + MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES)
+    wanted = (1 + MAX_VARIANTS) * settings.max_in_flight + OTHER_OPEN_FILES
+    open_files = process.allow_open_files(wanted)
+    # Those that generate, and as many that do not, so far as there are files for them.
+    most = 2 * settings.max_in_flight + OTHER_OPEN_FILES
+    wire.guard(max(100, min(most, open_files - OTHER_OPEN_FILES)))
     checking = asyncio.create_task(images.check(store))
     books = ledger.Ledger(engine, settings)
     process.when_told_to_stop(books.stop, settings.drain_seconds + 3 * ledger.LAST_SECONDS)

@@ -52,12 +52,13 @@ def check_address(host: str, port: int) -> None:
         raise SettingsError(f"Cannot listen on {host}:{port}: {reason}. {advice}") from error
 
 
-def allow_open_files(wanted: int) -> None:
-    """Allow this process as many open files as it may need, so far as the system lets it."""
+def allow_open_files(wanted: int) -> int:
+    """Allow this process as many open files as it may need, so far as the system lets it; return
+    how many it may have."""
     # A generation in flight takes its client's connection and the provider's, of which variants may
     # take one each; the usual limit is 1024, and ends in errors that blame the network.
     if sys.platform == "win32":
-        return
+        return wanted
     import resource  # noqa: PLC0415  (Windows has none)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -65,6 +66,8 @@ def allow_open_files(wanted: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < possible:
         with contextlib.suppress(ValueError, OSError):  # macOS may allow fewer than it says
             resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted if allowed == resource.RLIM_INFINITY else allowed
 
 
 def when_told_to_stop(stop: Callable[[], None], at_most_seconds: float) -> None:

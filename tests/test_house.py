@@ -15,7 +15,7 @@ from settings import Settings
 from tests.conftest import EXAMPLE, ROOT, Service
 
 FLOORS = (
-    ("settings", "pricing", "models", "korean"),
+    ("settings", "pricing", "models", "korean", "wire"),
     ("alerts", "bounds", "access.caps", "access.keys"),
     ("access.counters",),
     ("database", "generation.group_commit", "generation.bodies", "generation.results"),
