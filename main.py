@@ -96,6 +96,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # A thread and a transaction for each key that is sent would cost half a request. The database
     # may have one connection left for all else: this one goes back.
     callers = GroupCommit[str](engine, door.find_all, keeps_connection=False)
+    if limits.allowed_hosts(settings) is None and settings.public_base_url is None:
+        log.warning("Neither ALLOWED_HOSTS nor PUBLIC_BASE_URL is set: any Host is answered")
     app.state.parts = Parts(settings, engine, books, store, openai, door, callers)
     yield
     await run_in_threadpool(callers.close)
@@ -359,7 +361,7 @@ def create_app(settings: Settings) -> FastAPI:
     for each in (router, outcomes.router, admin.router, service_router):
         app.router.routes += each.routes
     errors.install(app)
-    app.add_middleware(limits.BodyLimit)
+    app.add_middleware(limits.Guard, settings)
     answer_head(app)
     return app
 

@@ -78,7 +78,15 @@ def _time_zones() -> set[str]:
     return zoneinfo.available_timezones()
 
 
+def _host_names(names: str) -> str:
+    """Take names with commas between them, without http:// or a path."""
+    if not re.fullmatch(r"[\w.:\[\]-]+( *, *[\w.:\[\]-]+)*", names):
+        raise ValueError("must be names such as copy.example.com, with commas between them.")
+    return names
+
+
 Token = Annotated[str, AfterValidator(_token)]
+HostNames = Annotated[str, AfterValidator(_host_names)]
 OpenAIAddress = Annotated[str, _address("https://host/v1 or http://localhost:9000/v1")]
 StoreLocation = Annotated[str, AfterValidator(_location)]
 PublicAddress = Annotated[str, _address("https://copy.example.com")]
@@ -99,6 +107,7 @@ class Settings(BaseSettings):
     image_store: StoreLocation = "images"
     public_base_url: PublicAddress | None = None
     # Who may spend, and how much.
+    allowed_hosts: HostNames | None = None
     admin_key: Annotated[Token | None, Field(repr=False)] = None
     service_budget_usd: Annotated[Decimal | None, Field(ge=0, le=1_000_000)] = None
     service_budget_period: Literal["day", "week", "month", "total"] = "month"
