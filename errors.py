@@ -18,6 +18,7 @@ from access.manage import AmountMissing, BudgetNotFound, BudgetOfSettings, KeyNo
 from analytics.ingest import EventIdReused, UnknownContent
 from database import DatabaseAway, DatabaseRefuses, unavailable
 from dependencies import OpenAINotConfigured
+from fields import shown_loc
 from generation.corrections import CostKnown, JobNotFound
 from generation.images import ImageNotFound, StoreUnavailable
 from generation.ledger import JobFailed, KeyInUse, KeyReused, NotAccepting, OutcomeUnknown
@@ -30,6 +31,7 @@ RETRY_AFTER = {"Retry-After": "5"}
 WANTS_KEY = {"WWW-Authenticate": "Bearer"}
 REPLAYED = {"Idempotent-Replayed": "true"}
 TOO_LARGE = 413
+MAX_ERRORS, MAX_REASON = 20, 2_000
 HANGUL = re.compile("[가-힣]")
 
 log = logging.getLogger(__name__)
@@ -283,18 +285,19 @@ async def _answer_database(_: Request, error: exc.SQLAlchemyError) -> JSONRespon
 
 async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     """422 without the rejected input: it may hold what JSON cannot carry."""
+    found = error.errors()
     details = []
-    for invalid in error.errors():
-        loc = [
-            part.encode(errors="replace").decode() if isinstance(part, str) else part
-            for part in invalid["loc"]
-        ]
+    for invalid in found[:MAX_ERRORS]:
+        loc = shown_loc(invalid["loc"])
         reason = invalid["msg"]
         if invalid["type"] in ("model_attributes_type", "model_type"):
             reason = "Send a JSON object, with the header Content-Type: application/json"
         elif invalid["type"] == "json_invalid":
             reason = f"The JSON is not valid: {invalid['ctx']['error']} (character {loc[-1]})"
-        details.append({"loc": loc, "msg": reason, "type": invalid["type"]})
+        details.append({"loc": loc, "msg": reason[:MAX_REASON], "type": invalid["type"]})
+    if len(found) > MAX_ERRORS:
+        more = f"and {len(found) - MAX_ERRORS + 1} more errors"
+        details[-1] = {"loc": [found[0]["loc"][0]], "msg": more, "type": "more"}
     return _json(422, details)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -26,6 +27,8 @@ import pricing
 MAX_PROMPT = 32_000
 MAX_CRITERIA_DEPTH = 20
 MAX_CRITERIA_LENGTH = 20_000
+MAX_FIELDS = 16
+MAX_LOC = 100
 
 
 def storable(text: str) -> str:
@@ -47,12 +50,22 @@ def _filled(text: str) -> str:
     return storable(text)
 
 
+TOO_LONG = PydanticCustomError(
+    "too_long", f"Criteria must not be longer than {MAX_CRITERIA_LENGTH} characters as JSON"
+)
+
+
 def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
     """Refuse what is no JSON (NaN, Infinity), cannot be stored, is too deep or too long."""
     # A stack instead of recursion: Python's own ends at a thousand levels.
     inside: list[tuple[Any, int]] = [(criteria, 1)]
+    values = 0
     while inside:
         value, depth = inside.pop()
+        # Each value is a character at least.
+        values += len(value) if isinstance(value, dict | list) else 1
+        if values > MAX_CRITERIA_LENGTH:
+            raise TOO_LONG
         if isinstance(value, dict | list) and depth > MAX_CRITERIA_DEPTH:
             raise PydanticCustomError(
                 "too_deep", f"Criteria must not nest deeper than {MAX_CRITERIA_DEPTH} levels"
@@ -66,9 +79,7 @@ def _plain_json(criteria: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, list):
             inside += [(part, depth + 1) for part in value]
     if len(json.dumps(criteria, ensure_ascii=False)) > MAX_CRITERIA_LENGTH:
-        raise PydanticCustomError(
-            "too_long", f"Criteria must not be longer than {MAX_CRITERIA_LENGTH} characters as JSON"
-        )
+        raise TOO_LONG
     return criteria
 
 
@@ -204,6 +215,26 @@ class Request(BaseModel):
     """What a client sends: "100" is no number and true is no id."""
 
     model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, sent: Any) -> Any:
+        # Each that is not known may be an error of its own: a million of them take seconds.
+        if isinstance(sent, dict) and len(sent) > MAX_FIELDS:
+            raise PydanticCustomError("too_many_fields", f"At most {MAX_FIELDS} fields may be sent")
+        return sent
+
+
+def shown_loc(loc: Iterable[str | int]) -> list[str | int]:
+    """Return where something is wrong, as it can be sent back: what a client wrote may be long."""
+    shown: list[str | int] = []
+    for part in loc:
+        if isinstance(part, str):
+            text = part if len(part) <= MAX_LOC else f"{part[:MAX_LOC]}…"
+            shown.append(text.encode(errors="replace").decode())
+        else:
+            shown.append(part)
+    return shown
 
 
 class InvalidField(BaseModel):

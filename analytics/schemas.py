@@ -31,9 +31,11 @@ from fields import (
     Name,
     Request,
     invalid,
+    shown_loc,
 )
 
 MAX_METRICS = 1_000
+MAX_ERRORS = 5  # of one metric of a list
 # So that sums of whole numbers are exact to the unit: a double holds them up to 9 * 10^15.
 MAX_METRIC_VALUE = 1e12
 COUNTED = ("impressions", "clicks", "conversions")
@@ -123,17 +125,26 @@ def _reported(body: Any) -> Reported:
         return Reported({0: Metric.model_validate(body)}, {}, alone=True)
     if len(body) > MAX_METRICS:
         raise PydanticCustomError("too_long", f"List should have at most {MAX_METRICS} metrics")
-    errors: dict[int, list[Any]] = {}
     try:
-        return Reported(dict(enumerate(METRICS.validate_python(body))), errors)
-    except ValidationError as error:
-        for wrong in error.errors(include_url=False, include_input=False):
-            index, *loc = wrong["loc"]
-            reason = "Should be an object" if wrong["type"] == "model_type" else wrong["msg"]
-            detail = {"loc": loc, "msg": reason, "type": wrong["type"]}
-            errors.setdefault(int(index), []).append(detail)
-    good = {index: each for index, each in enumerate(body) if index not in errors}
-    return Reported({index: Metric.model_validate(each) for index, each in good.items()}, errors)
+        return Reported(dict(enumerate(METRICS.validate_python(body))), {})
+    except ValidationError:
+        return _each(body)
+
+
+def _each(body: list[Any]) -> Reported:
+    """Take each metric by itself, and of each that is wrong the first errors."""
+    good: dict[int, Metric] = {}
+    errors: dict[int, list[Any]] = {}
+    for index, sent in enumerate(body):
+        try:
+            good[index] = Metric.model_validate(sent)
+        except ValidationError as error:
+            details = errors[index] = []
+            for wrong in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
+                reason = "Should be an object" if wrong["type"] == "model_type" else wrong["msg"]
+                loc = shown_loc(wrong["loc"])
+                details.append({"loc": loc, "msg": reason, "type": wrong["type"]})
+    return Reported(good, errors)
 
 
 # The variants that the example of /generate/text makes on an empty database, in one campaign.
