@@ -29,6 +29,8 @@ def http_client(base_url: str) -> httpx2.AsyncClient:
         # 0 is aiohttp's word for no limit: MAX_IN_FLIGHT bounds what is asked at once.
         limits=httpx2.Limits(max_connections=0, keepalive_expiry=IDLE_CONNECTION_SECONDS),
         proxy=proxy(base_url),
+        # A prompt goes nowhere but to OPENAI_BASE_URL.
+        follow_redirects=False,
         # Else it reads the proxies itself, and ends over one that is for other servers.
         trust_env=False,
         verify=httpx2.create_ssl_context(),

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -116,6 +117,9 @@ def failure(response: httpx2.Response, n: int, api_key: str) -> Failure:
     is_passing = status in (409, 429) or status >= 500
     is_final = headers.get("x-should-retry", "").lower() == "false" or refusal.is_about_money
     why = _why(status, refusal, api_key)
+    if response.has_redirect_location:
+        to = _host(headers["location"]) or response.url.host
+        why = f"OPENAI_BASE_URL leads elsewhere ({status}), to {to}. Set it to where that is."
     if is_unanswered:
         why = f"{why.rstrip('.')}; the call may have been billed."
     return Failure(
@@ -128,6 +132,14 @@ def failure(response: httpx2.Response, n: int, api_key: str) -> Failure:
         retry_after_seconds=retry_after_seconds(headers.get("retry-after", "")),
         request_id=request_id(response),
     )
+
+
+def _host(location: str) -> str | None:
+    """Return the host of an address alone: the rest may be a secret."""
+    try:
+        return urlsplit(location).hostname
+    except ValueError:
+        return None
 
 
 def _why(status: int, refusal: Refusal, api_key: str) -> str:

@@ -26,7 +26,7 @@ from generation import connection, variants
 from generation.client import OpenAIClient
 from generation.results import GenerationError, TextJob
 from settings import Settings
-from tests.conftest import EXAMPLE, KEY, ROOT, StandIn, running, telling_why
+from tests.conftest import EXAMPLE, KEY, ROOT, Service, StandIn, running, telling_why
 from tests.test_database import fails_to_start
 
 # The SDK's transport still uses them.
@@ -277,3 +277,17 @@ def test_a_proxy_for_other_servers_is_no_obstacle(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert ask(stand_in.url).startswith("[stand-in")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_prompt_is_sent_nowhere_else(service: Service, stand_in: StandIn, status: int) -> None:
+    leads_to = {"location": f"{stand_in.url}/chat/completions?geheim=1"}
+    stand_in.will("verbatim", status=status, body="{}", headers=leads_to)
+    response = service.text()
+    assert response.status_code == 500
+    detail = response.json()["detail"]
+    assert f"OPENAI_BASE_URL leads elsewhere ({status}), to 127.0.0.1" in detail
+    assert "geheim" not in detail
+    assert len(stand_in.asked) == 1
+    job = service.job()
+    assert (job["status"], job["estimated_cost"], job["attempts"]) == ("failed", 0, 1)
